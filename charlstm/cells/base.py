@@ -109,8 +109,9 @@ class Cell:
 
     @property
     def summary(self) -> str:
-        """The first paragraph of the docstring of the module that declares the cell, with its source."""
-        text = sys.modules[self.equations.__module__].__doc__ or self.name
+        """The first paragraph of the docstring of the cell's equations, or of the module that declares it, with its
+        source."""
+        text = self.equations.__doc__ or sys.modules[self.equations.__module__].__doc__ or self.name
         return " ".join(text.split("\n\n")[0].split())
 
     @property

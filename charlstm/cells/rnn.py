@@ -52,4 +52,6 @@ def rnn(x: Gates, r: Recurrent, h: Array) -> Array:
     options={"nonlinearity": "relu"},
 )
 def irnn(x: Gates, r: Recurrent, h: Array) -> Array:
+    """The IRNN: a simple recurrent network (Elman 1990) of rectified linear units, whose recurrent weights start as the
+    identity (Le, Jaitly & Hinton 2015, "A simple way to initialize recurrent networks of rectified linear units")."""
     return relu(x.h + r.h)

@@ -224,14 +224,15 @@ def _folder(runs: Path, name: str, cluster: str | None = None) -> Path:
 
 
 def _inspect(runs: dict[str, Path], folder: Path) -> Path | None:
-    """The page that shows the runs side by side on the beginning of the validation split; None if fewer than two can be
-    shown. A bidirectional model is left out, as it has no state that is carried over a text; of any other that cannot
-    be inspected, a note says why."""
+    """The page that shows the runs side by side on a typical passage of the validation split; None if fewer than two
+    can be shown. A bidirectional model is left out, as it has no state that is carried over a text; of any other that
+    cannot be inspected, a note says why."""
     from charlstm import console
     from charlstm.api import load
     from charlstm.errors import UserError
-    from charlstm.inspection.inspect import InspectedText, Inspection, inspect_run, same_text, text_of_run
+    from charlstm.inspection.inspect import Inspection, inspect_run
     from charlstm.inspection.page import write_page
+    from charlstm.inspection.passages import InspectedText, same_text, text_of_run
 
     first: tuple[LoadedRun, InspectedText] | None = None
     inspections: list[Inspection] = []

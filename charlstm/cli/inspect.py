@@ -28,7 +28,7 @@ from charlstm.inspection import CHARACTERS, CONTEXT
 
 if TYPE_CHECKING:
     from charlstm.api import LoadedRun
-    from charlstm.inspection.inspect import InspectedText
+    from charlstm.inspection.passages import InspectedText
     from charlstm.inspection.unit_scores import Unit
 
 FOLDER = "inspection"
@@ -50,8 +50,8 @@ def inspect(
         str | None,
         typer.Option(
             metavar="TEXT",
-            help="Text to read: a file, the text itself, or - for standard input; by default the beginning of the "
-            "validation split.",
+            help="Text to read: a file, the text itself, or - for standard input; by default a typical passage of "
+            "the validation split.",
         ),
     ] = None,
     characters: Annotated[
@@ -178,8 +178,9 @@ def _write_page(
     json_: bool,
 ) -> None:
     from charlstm import console
-    from charlstm.inspection.inspect import inspect_run, same_text
+    from charlstm.inspection.inspect import inspect_run
     from charlstm.inspection.page import write_page
+    from charlstm.inspection.passages import same_text
     from charlstm.inspection.unit_sections import score_record
     from charlstm.paths import command
     from charlstm.progress_line import ProgressLine
@@ -190,11 +191,15 @@ def _write_page(
     (path, first), *_ = loaded.items()
     others = list(loaded)[1:]
     inspections = []
+    stages = list[tuple[str, str]]()
     with ProgressLine(on_stderr=True) as line:
         for number, (run, name) in enumerate(zip(loaded.values(), names, strict=True)):
 
             def show(fraction: float, stage: str, number: int = number, name: str = name) -> None:
-                line.update((number + fraction) / len(loaded), lambda: f"{name}: {stage}", at_once=True)
+                is_new = stages[-1:] != [(name, stage)]
+                if is_new or line.live:
+                    line.update((number + fraction) / len(loaded), lambda: f"{name}: {stage}", at_once=is_new)
+                stages.append((name, stage))
 
             passage = text if number == 0 else same_text(first, text, run, name)
             inspections.append(inspect_run(run, name, passage, lags, seed, on_stage=show))
@@ -217,14 +222,14 @@ def _folder(path: Path, run: LoadedRun) -> Path:
 def _text(run: LoadedRun, text: str | None, characters: int, skip: bool) -> InspectedText:
     """The text of --text, or of the run's corpus."""
     from charlstm.errors import UserError
-    from charlstm.inspection.inspect import encode_text, text_of_run
+    from charlstm.inspection.passages import encode_text, text_of_run
 
     if text is None:
         return text_of_run(run, characters)
 
     path = paths.expand_home(Path(text))
     if text == "-" or (text and paths.path_exists(path)):
-        source = "standard input" if text == "-" else text
+        source = f"the beginning of {'standard input' if text == '-' else text}"
         return replace(encode_text(run, file_argument("--text", text, run.decode), characters, skip), source=source)
     if path.suffix and not any(character.isspace() for character in text):
         raise UserError(f"--text {text}: there is no such file. A text without spaces can be given in a file")

@@ -36,7 +36,9 @@ def errors_section(one: Inspection) -> Section:
         for loss, ngram in errors.by_distance
         if len(loss.nats) >= MIN_COUNT
     ]  # fmt: skip
-    remarks = [f"{errors.bits:.3f} bits per character over this text"]
+    scored = one.recording.scored
+    where = "this text" if scored.all() else f"the {scored.sum():,} characters that count in the loss"
+    remarks = [f"{errors.bits:.3f} bits per character over {where}"]
     if not np.isnan(errors.removed_by_ngram):
         remarks.append(
             f"7-gram model of the training text: {errors.ngram_bits:.3f} bits. Mixed with it, the model saves "

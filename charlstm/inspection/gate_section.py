@@ -8,7 +8,7 @@ import numpy.typing as npt
 from charlstm.inspection.inspect import Inspection
 from charlstm.model.stack import RecurrentStack
 from charlstm.probes.dynamics import spectral_radii
-from charlstm.probes.gates import Gates
+from charlstm.probes.gates import Gates, zoneout_rates
 from charlstm.report.document import Section, Table
 from charlstm.report.gate_plots import half_life_plot, saturation_plot
 
@@ -31,6 +31,11 @@ LEAK = (
     "Each unit has a leak a, the weight of the new activation in its state: what it held is multiplied by 1 - a at "
     "each character, so half of it is left after -ln 2 / ln(1 - a) characters."
 )
+ZONEOUT = (
+    "With zoneout d, here {d:g}, a unit keeps d of its old state at each character and takes 1 - d of the new one "
+    "(Krueger et al. 2017)"
+)
+KEPT_BY = {"gates": ": d + (1 - d) f of it is left, f its forget gate.", "leak": ": 1 - (1 - d) a of it is left."}
 
 
 def gates_section(one: Inspection, prefix: str = "", number: int = 0) -> Section:
@@ -64,7 +69,7 @@ def gates_section(one: Inspection, prefix: str = "", number: int = 0) -> Section
         "saturation": {k: {"closed": s.left.tolist(), "open": s.right.tolist()} for k, s in saturation.items()},
         "half_lives": None if half_lives is None else half_lives.tolist(),
     }
-    paragraphs = [GATES] if half_lives is None else [GATES, HALF_LIVES]
+    paragraphs = [GATES] if half_lives is None else [GATES, HALF_LIVES, *_zoneout(one, KEPT_BY["gates"])]
     return Section("Gates", paragraphs, [p for p in plots if p is not None], [table], data=data, plots_first=True)
 
 
@@ -84,21 +89,39 @@ def _ungated_section(one: Inspection, prefix: str, number: int) -> Section:
     header = ["layer", *(f"spectral radius{f' of {gate}' if len(radii) > 1 else ''}" for gate in radii)]
     header += ["saturated"] if is_bounded else []
     table = Table(header, rows, caption="The recurrent weights of each layer")
-    plots = []
+    plots, data = [], dict[str, object]()
     if leaks:
         with np.errstate(divide="ignore"):
             half_lives = {
-                name: np.minimum(-np.log(2) / np.log1p(-a), MAX_HALF_LIFE).tolist() for name, a in leaks.items()
+                name: np.minimum(-np.log(2) / np.log1p(-new * a), MAX_HALF_LIFE).tolist()
+                for (name, a), new in zip(leaks.items(), _weights_of_new_state(one), strict=True)
             }
         plots.append(
             half_life_plot(half_lives, {name: number + n for n, name in enumerate(leaks)}, name=f"{prefix}half-lives")
         )
-    data = {
+        data["half_lives"] = half_lives
+    data |= {
         "leaks": {name: a.tolist() for name, a in leaks.items()},
         "spectral_radius": {gate: values.tolist() for gate, values in radii.items()},
     }
-    paragraphs = [LEAK if leaks else NO_GATES, *([SATURATION] if is_bounded else [])]
+    paragraphs = [LEAK if leaks else NO_GATES, *_zoneout(one, KEPT_BY["leak"] if leaks else ".")]
+    paragraphs += [SATURATION] if is_bounded else []
     return Section("Gates", paragraphs, [p for p in plots if p is not None], [table], data=data, plots_first=True)
+
+
+def _zoneout(one: Inspection, effect: str) -> list[str]:
+    """What zoneout does to half-lives; empty without it."""
+    rates = zoneout_rates(one.run.model)
+    return [] if rates is None else [ZONEOUT.format(d=rates.mean().item()) + effect]
+
+
+def _weights_of_new_state(one: Inspection) -> npt.NDArray[np.float64]:
+    """1 - d for zoneout d, [L, H]."""
+    stack, rates = one.run.model.recurrent, zoneout_rates(one.run.model)
+    if rates is None:
+        return np.ones((stack.num_layers, stack.hidden_size))
+    kept: npt.NDArray[np.float64] = 1 - rates.double().cpu().numpy()
+    return kept
 
 
 def _leaks(stack: RecurrentStack) -> dict[str, npt.NDArray[np.float64]]:

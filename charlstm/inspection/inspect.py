@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TypeAlias
 
@@ -12,38 +13,33 @@ import numpy.typing as npt
 
 from charlstm.api import LoadedRun
 from charlstm.errors import UserError
+from charlstm.evaluation.score import OnProgress
 from charlstm.generation import Sampling
 from charlstm.inspection import CHARACTERS, CONTEXT
 from charlstm.inspection.errors import Errors, find_errors
 from charlstm.inspection.forcing import Force, sample_forced
-from charlstm.inspection.leaning import Leaning, leaning
+from charlstm.inspection.leaning import Leaning, gradient_norms, leaning, mean_by_distance
+from charlstm.inspection.passages import InspectedText, encode_text, text_of_run
 from charlstm.inspection.recording import Recording, record
-from charlstm.inspection.text_features import Feature, find_features
+from charlstm.inspection.text_features import Feature, answer_features, find_features
 from charlstm.inspection.unit_scores import FeatureScore, Unit, score_units, top_units
 from charlstm.paths import expand_home
 from charlstm.text.documents import Documents
+from charlstm.training.initial_state import untrained_model
 
 Ids: TypeAlias = npt.NDArray[np.integer]
 
 FORCED_UNITS, FORCED_LENGTH, TEMPERATURE = 4, 300, 0.6
+UNTRAINED = 1000
+"""Characters of the text, from its beginning, on which the gradient of the untrained network is measured."""
 LOW, HIGH = 0.02, 0.98
 """Quantiles of a unit's value over the text, at which it is held to show what it does."""
 
 
 @dataclass(frozen=True)
-class InspectedText:
-    """A text to inspect: its ids [T], the positions from 1 on at which a new document begins, where it is from, and
-    whether it is known to be part of the training split."""
-
-    ids: Ids
-    bounds: tuple[int, ...] = ()
-    source: str = "a given text"
-    is_training_text: bool = False
-
-
-@dataclass(frozen=True)
 class ForcedUnit:
-    """Texts that were sampled with the same random numbers: unchanged, with a unit held low, and held high."""
+    """Texts that were sampled with the same random numbers: unchanged, with a unit held low, and held high. Where only
+    answers count, they are a question and its answer."""
 
     feature: str
     unit: Unit
@@ -60,6 +56,8 @@ class Inspection:
     recording   what the model computed: surprise, predictions, states and gates
     features    features of the text, and ``scores``: the units that represent them
     leaning     how much each prediction depends on each character before it; None if it was not measured
+    untrained_gradient   the mean norms of the gradient of the network before training by distance, [K]; empty if it
+                is not known
     errors      where the model errs
     forced      what the units of interest do to sampled text
     """
@@ -71,6 +69,7 @@ class Inspection:
     features: list[Feature]
     scores: list[FeatureScore]
     leaning: Leaning | None
+    untrained_gradient: list[float]
     errors: Errors
     forced: list[ForcedUnit]
 
@@ -87,8 +86,8 @@ class Inspection:
 def inspect(
     run: LoadedRun, text: str | bytes | None = None, characters: int = CHARACTERS, context: int = CONTEXT, seed: int = 1
 ) -> Inspection:
-    """Inspect a run on the first ``characters`` of a text, or without one of its validation split; of its training
-    split, if nothing is held out.
+    """Inspect a run on the first ``characters`` of a text, or without one on a typical passage of its validation split;
+    of its training split, if nothing is held out.
 
         inspection = charlstm.inspect(charlstm.load("runs/quickstart"))
         print(inspection.scores[0].sentence())
@@ -99,55 +98,6 @@ def inspect(
     chosen = text_of_run(run, characters) if text is None else encode_text(run, text, characters)
     name = "run" if run.directory is None else run.directory.path.absolute().name
     return inspect_run(run, name, chosen, context, seed)
-
-
-def text_of_run(run: LoadedRun, characters: int) -> InspectedText:
-    """The beginning of the validation split, or of the training split where that is empty.
-
-    Raises UserError if the corpus cannot be found, or has changed.
-    """
-    corpus = run.corpus()
-    text = _beginning(corpus.split(corpus.excerpt_split), characters, run.model.direction)
-    if corpus.has("validation"):
-        return replace(text, source="the validation split")
-    return replace(text, source="the training split", is_training_text=True)
-
-
-def encode_text(run: LoadedRun, text: str | bytes, characters: int, skip_unknown: bool = False) -> InspectedText:
-    """At most ``characters`` characters of a text; ``skip_unknown``: without those outside the vocabulary.
-
-    Raises UserError for such characters, or an empty text.
-    """
-    return _beginning(run.read(text, "skip" if skip_unknown else "error"), characters, run.model.direction)
-
-
-def _beginning(text: Ids | Documents, characters: int, direction: str) -> InspectedText:
-    """The first characters. A document ends, in the direction in which the model reads, with the end mark."""
-    if not isinstance(text, Documents):
-        return InspectedText(np.array(text[:characters]))
-    parts, bounds, length = list[Ids](), list[int](), 0
-    for start, end in zip(text.starts.tolist(), text.ends.tolist(), strict=True):
-        if length >= characters:
-            break
-        if length:
-            bounds.append(length)
-        content = text.ids[start:end]
-        parts.append(np.concatenate([text.end_mark, content] if direction == "backward" else [content, text.end_mark]))
-        length += len(parts[-1])
-    return InspectedText(np.concatenate(parts)[:characters], tuple(bound for bound in bounds if bound < characters))
-
-
-def same_text(first: LoadedRun, text: InspectedText, run: LoadedRun, name: str) -> InspectedText:
-    """The text of the first run, encoded for another one, whose name is for errors.
-
-    Raises UserError if that does not know one of the characters, or reads bytes and the other characters.
-    """
-    if first.vocabulary.kind != run.vocabulary.kind:
-        raise UserError(
-            f"{name} reads {run.vocabulary.kind}, the first run {first.vocabulary.kind}: they share no text"
-        )
-    decode = first.vocabulary.decode_bytes if run.vocabulary.kind == "bytes" else first.vocabulary.decode
-    return replace(text, ids=run.vocabulary.encode(decode(text.ids)))
 
 
 def inspect_run(
@@ -164,26 +114,63 @@ def inspect_run(
 
     context: the number of characters before each one whose influence on its prediction is measured; 0: not measured.
     with_ngram: also train an n-gram model on the training split, if that can be found.
-    on_stage: called with the fraction that is done, and what comes next.
+    on_stage: called with the fraction that is done, and what is done next, several times for what takes long.
 
-    Raises UserError for a bidirectional model, which has no state that is carried over a text.
+    Raises UserError for a bidirectional model, which has no state that is carried over a text, and for a text of which
+    no character counts in the loss.
     """
-    on_stage(0.0, "reading the text")
-    recording = record(run.model, text.ids, text.bounds)
+    if text.scored is not None and not text.scored.any():
+        raise UserError(
+            f"{name}: none of the {len(text.ids):,} characters of the text counts in the loss, so there is no "
+            "prediction to inspect: read more of it (--characters)"
+        )
+
+    def stage(begin: float, end: float, what: str) -> OnProgress:
+        on_stage(begin, what)
+        return lambda fraction: on_stage(begin + (end - begin) * fraction, what)
+
+    stage(0.0, 0.05, "reading the text")
+    recording = record(run.model, text.ids, text.bounds, text.scored)
     if not np.isfinite(recording.nats).all():
         raise UserError(f"{name}: the model's predictions are not finite: use an earlier checkpoint")
-    on_stage(0.3, "looking for units of interest")
+    stage(0.05, 0.1, "looking for units of interest")
     features = find_features(text.ids, run.vocabulary)
+    question = None
+    if text.scored is not None and run.document_end and not recording.is_backward:  # which reads the answers first
+        features += answer_features(text.ids, run.vocabulary, text.bounds, text.scored)
+        question = _question(text)
     scores = score_units(features, recording.states, text.ids, seed=seed, is_backward=recording.is_backward)
-    on_stage(0.4, "measuring what predictions lean on")
-    lags = min(context, len(text.ids) - 1)
-    measured = leaning(run.model, recording, lags, seed=seed) if lags else None
-    on_stage(0.7, "comparing with an n-gram model")
+    lags, measured, untrained = min(context, len(text.ids) - 1), None, list[float]()
+    if lags:
+        progress = stage(0.1, 0.7, "measuring what predictions lean on")
+        measured = leaning(run.model, recording, lags, seed=seed, on_progress=progress)
+        stage(0.7, 0.8, "measuring the gradient before training")
+        untrained = _untrained_gradient(run, text, lags)
+    progress = stage(0.8, 0.95, "comparing with an n-gram model")
     training_text = _training_text(run) if with_ngram and not text.is_training_text else None
-    errors = find_errors(recording, features, run.vocabulary, training_text)
-    on_stage(0.8, "sampling with units held")
-    forced = _force(run, recording, scores, seed)
-    return Inspection(run, name, text.source, recording, features, scores, measured, errors, forced)
+    errors = find_errors(recording, features, run.vocabulary, training_text, progress)
+    progress = stage(0.95, 1.0, "sampling with units held")
+    forced = _force(run, recording, scores, question, seed, progress)
+    return Inspection(run, name, text.source, recording, features, scores, measured, untrained, errors, forced)
+
+
+def _untrained_gradient(run: LoadedRun, text: InspectedText, lags: int) -> list[float]:
+    """The mean norms of the gradient by distance, over the beginning of the text, of the network of this configuration
+    and seed before training; empty if its corpus cannot be found."""
+    try:
+        model = untrained_model(run.config, run.corpus(), run.model.head.weight.device)
+    except UserError:
+        return []
+    if model.vocabulary_size != run.model.vocabulary_size:  # a corpus that was extended for fine-tuning
+        return []
+    model.prefer(run.header.get("preferred_executor"))
+    bounds = tuple(bound for bound in text.bounds if bound < UNTRAINED)
+    recording = record(
+        model.eval(), text.ids[:UNTRAINED], bounds, None if text.scored is None else text.scored[:UNTRAINED]
+    )
+    if not np.isfinite(recording.nats).all() or not recording.scored.any():
+        return []
+    return mean_by_distance(gradient_norms(model, recording, min(lags, len(recording.ids) - 1)), recording.scored)
 
 
 def first_document(run: LoadedRun, text: str) -> str:
@@ -207,15 +194,39 @@ def _training_text(run: LoadedRun) -> Ids | None:
     return text.ids[text.starts[longest] : text.ends[longest]] if text.is_running_text else None
 
 
-def _force(run: LoadedRun, recording: Recording, scores: list[FeatureScore], seed: int) -> list[ForcedUnit]:
-    """Sample with the units of interest held low and high."""
+def _question(text: InspectedText) -> tuple[list[int], int]:
+    """The ids of the first document with an answer, up to that, and the length of the answer."""
+    assert text.scored is not None
+    for begin, end in pairwise((0, *text.bounds, len(text.ids))):
+        if (at := begin + np.flatnonzero(text.scored[begin:end])).size:
+            return text.ids[begin : at[0]].tolist(), len(at)
+    return [], 0
+
+
+def _force(
+    run: LoadedRun,
+    recording: Recording,
+    scores: list[FeatureScore],
+    question: tuple[list[int], int] | None,
+    seed: int,
+    on_progress: OnProgress,
+) -> list[ForcedUnit]:
+    """Sample with the units of interest held low and high: the answer to a question if there is one, else a text.
+    Units that make the network diverge are left out."""
     forced, sampling = list[ForcedUnit](), Sampling(temperature=TEMPERATURE)
     step = -1 if recording.is_backward else 1
-    for feature, unit in top_units(scores, FORCED_UNITS):
+    prime, length = question or ([], FORCED_LENGTH)
+    units = top_units(scores, FORCED_UNITS)
+    for number, (feature, unit) in enumerate(units):
+        on_progress(number / len(units))
         values = recording.states[unit.part][:, unit.layer, unit.unit]
         low, high = (float(np.quantile(values, q)) for q in (LOW, HIGH))
         forces = [None, Force(unit, low), Force(unit, high)]
-        sampled = sample_forced(run.model, [], FORCED_LENGTH, sampling, seed, forces)
-        unchanged, held_low, held_high = (first_document(run, run.vocabulary.decode(ids[::step])) for ids in sampled)
+        try:
+            sampled = sample_forced(run.model, prime, length, sampling, seed, forces)
+        except UserError:  # the probabilities are NaN
+            continue
+        texts = [first_document(run, run.vocabulary.decode(ids[::step])) for ids in sampled]
+        unchanged, held_low, held_high = (run.vocabulary.decode(np.array(prime, np.int64)) + text for text in texts)
         forced.append(ForcedUnit(feature, unit, low, high, (unchanged, held_low, held_high)))
     return forced

@@ -118,8 +118,9 @@ async function draw() {
   isQueued = false;
   const ticket = ++turn, first = units().indexOf(chosen.unit) * T, levels = quantity().levels;
   const bySurprise = chosen.shade === "surprise", values = await unpack(bySurprise ? run().surprise : stored().values);
+  const isScored = await scoredOf(run());
   if (ticket !== turn) return;
-  paint(bySurprise ? (i) => values[i] / 8000 : (i) => values[first + i] / levels);
+  paint(bySurprise ? (i) => isScored(i) ? values[i] / 8000 : 0 : (i) => values[first + i] / levels);
   const marker = $("marker").style, row = rowOf[chosen.position];
   marker.transform = `translate(${columnOf[chosen.position] * cell}px, ${row * LINE}px)`;
   marker.width = `${cell}px`;
@@ -133,10 +134,13 @@ function queue() {
 }
 
 const bits = (value) => `${value.toFixed(2)} bits`;
+const UNSCORED = "it does not count in the loss: no surprise";
+const scoredOf = async (one) => { const counts = one.scored && await unpack(one.scored); return (i) => !counts || counts[i] > 0; };
 async function describe(ticket) {
   const i = chosen.position, one = run(), layer = chosen.layer, unit = chosen.unit, per = one.topCount, list = [];
   const surprise = await unpack(one.surprise), top = await unpack(one.top), p = await unpack(one.topP);
-  for (let k = 0; k < per; k++) {
+  const isScored = (await scoredOf(one))(i);
+  for (let k = 0; isScored && k < per; k++) {
     const symbol = one.vocabulary[top[i * per + k]], probability = p[i * per + k] / 65535;
     const bar = element("i", { className: "bar" });
     bar.style.width = `${100 * probability}%`;
@@ -153,7 +157,7 @@ async function describe(ticket) {
   }
   if (ticket !== turn) return;
   $("character").textContent = `${name(text[i])}, character ${(i + 1).toLocaleString("en")} of ${T.toLocaleString("en")}`;
-  $("surprise").textContent = `${bits(surprise[i] / 1000)} of surprise`;
+  $("surprise").textContent = isScored ? `${bits(surprise[i] / 1000)} of surprise` : UNSCORED;
   $("top").replaceChildren(...list);
   $("values").replaceChildren(...facts);
   announce(`${$("character").textContent}: ${$("surprise").textContent}; ${facts.map((fact) => fact.textContent).join(" ")}`);
@@ -186,6 +190,10 @@ async function describeLeaning(ticket) {
     if (!one.isBackward) cells.reverse();
     const target = element("span", { className: "target", textContent: show(text[i]) === " " ? "␣" : show(text[i]) });
     const line = element("p", { className: "window" }, ...(one.isBackward ? [target, ...cells] : [...cells, target]));
+    if (!(await scoredOf(one))(i)) {
+      blocks.push(element("h3", { textContent: `${one.name}: ${UNSCORED}` }));
+      continue;
+    }
     const surprise = (await unpack(one.surprise))[i] / 1000;
     const strongest = lags.filter((k) => Math.abs(at(k)) > 0.04).sort((a, b) => Math.abs(at(b)) - Math.abs(at(a))).slice(0, 5);
     const says = strongest.map((k) => `${name(text[i + step * k])} ${k} ${one.isBackward ? "ahead" : "back"}: ` + (chosen.measure === "replaced" ? `${at(k) >= 0 ? "+" : "−"}${Math.abs(at(k)).toFixed(1)} bits` : `${Math.round(100 * at(k))}%`));

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from charlstm.evaluation.score import OnProgress
 from charlstm.executors import State
 from charlstm.inspection.recording import Recording
 from charlstm.model import LanguageModel
@@ -30,6 +31,9 @@ from charlstm.probes.reading import probe_mode
 
 WINDOWS = 256
 """Number of windows of the text in a batch."""
+
+REPLACING = 0.7
+"""About the part of the time that replacing characters takes; the gradient takes the rest."""
 
 Values: TypeAlias = npt.NDArray[np.float32]
 
@@ -42,22 +46,48 @@ class Leaning:
     replaced: Values
 
 
-def leaning(model: LanguageModel, recording: Recording, context: int, draws: int = 2, seed: int = 1) -> Leaning:
+def mean_by_distance(values: npt.NDArray[np.floating], scored: npt.NDArray[np.bool_]) -> list[float]:
+    """The means over the scored characters [T] of values [T, K] that are NaN where there is no character: [K], up to
+    the largest distance at which there is one."""
+    values = values[scored].astype(np.float64)
+    values = values[:, ~np.isnan(values).all(0)]
+    return [float(f"{mean:.6g}") for mean in np.nanmean(values, 0)]
+
+
+def leaning(
+    model: LanguageModel,
+    recording: Recording,
+    context: int,
+    draws: int = 2,
+    seed: int = 1,
+    on_progress: OnProgress = lambda _: None,
+) -> Leaning:
     """Measure how much each prediction of a recorded text depends on the ``context`` characters before it, K.
 
     draws: the number of characters, drawn from the text, by which each character is replaced in turn.
 
     The cost is that of reading T K (2 + draws) characters. Raises UserError for a bidirectional model.
     """
+    windows = _Windows(model, recording, context)
+    with probe_mode(model):
+        replaced = windows.replaced(draws, seed, lambda fraction: on_progress(REPLACING * fraction))
+    on_progress(REPLACING)
+    gradient = gradient_norms(
+        model, recording, context, lambda fraction: on_progress(REPLACING + (1 - REPLACING) * fraction)
+    )
+    return Leaning(gradient, replaced[::-1].copy() if recording.is_backward else replaced)
+
+
+def gradient_norms(
+    model: LanguageModel, recording: Recording, context: int, on_progress: OnProgress = lambda _: None
+) -> Values:
+    """The gradient of :class:`Leaning` alone. The cost is that of reading T K characters, and of the gradient."""
     if model.recurrent.cell.stop_gradient:  # of an ablation, which cuts the gradient in training
         model = deepcopy(model)
         model.recurrent.cell = replace(model.recurrent.cell, stop_gradient="")
-    windows = _Windows(model, recording, context)
     with probe_mode(model):
-        gradient, replaced = windows.gradient(), windows.replaced(draws, seed)
-    if recording.is_backward:
-        gradient, replaced = gradient[::-1].copy(), replaced[::-1].copy()
-    return Leaning(gradient, replaced)
+        gradient = _Windows(model, recording, context).gradient(on_progress)
+    return gradient[::-1].copy() if recording.is_backward else gradient
 
 
 class _Windows:
@@ -83,10 +113,11 @@ class _Windows:
         """The state before the characters at some positions [B]: each part [L, B, H]."""
         return tuple(part[positions].transpose(0, 1).flatten(1, 2) for part in self._before)
 
-    def gradient(self) -> Values:
+    def gradient(self, on_progress: OnProgress) -> Values:
         """[T, K]. The windows end at each position; only the last loss counts."""
         K, result = self._context, np.full((self._length, self._context), math.nan, np.float32)
         for begin in range(0, self._length, WINDOWS):
+            on_progress(begin / self._length)
             positions = np.arange(begin, min(begin + WINDOWS, self._length))
             t, available = self._to_device(positions), self._to_device(np.minimum(self._first[positions], K))
             start = t - available
@@ -99,19 +130,21 @@ class _Windows:
                 last = y[(available - 1).clamp(min=0), t - begin]
                 nats = F.cross_entropy(self._model.head(last), self._ids[t], reduction="none")
                 (d_x,) = torch.autograd.grad(nats[has_context].sum(), x)
-            norms, lengths = d_x.norm(dim=-1).cpu().numpy(), available.cpu().numpy()
+            # In float64, since the squares of small gradients are zero in float32.
+            norms, lengths = torch.linalg.vector_norm(d_x.cpu().double(), dim=-1).numpy(), available.cpu().numpy()
             for k in range(1, K + 1):
                 inside = np.flatnonzero(lengths >= k)
                 result[positions[inside], k - 1] = norms[lengths[inside] - k, inside]
         return result
 
     @torch.no_grad()
-    def replaced(self, draws: int, seed: int) -> Values:
+    def replaced(self, draws: int, seed: int, on_progress: OnProgress) -> Values:
         """[T, K]. The windows begin at each position, whose character is replaced."""
         K, T = self._context, self._length
         result = np.full((T, K), math.nan, np.float32)
         generator = torch.Generator().manual_seed(seed)
         for begin in range(0, T, WINDOWS):
+            on_progress(begin / T)
             positions = np.arange(begin, min(begin + WINDOWS, T))
             ids = self._ids[self._to_device(np.minimum(positions + np.arange(K + 1)[:, None], T - 1))]
             state = self._state_before(self._to_device(positions))

@@ -8,13 +8,13 @@ from importlib import resources
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from charlstm import __version__, atomic_io
 from charlstm.errors import UserError
 from charlstm.inspection.error_section import errors_section
 from charlstm.inspection.gate_section import gates_section
 from charlstm.inspection.inspect import Inspection
+from charlstm.inspection.leaning import mean_by_distance
 from charlstm.inspection.page_data import page_data
 from charlstm.inspection.step_page import step_page
 from charlstm.inspection.step_values import MAX_CHARACTERS
@@ -22,6 +22,7 @@ from charlstm.inspection.unit_scores import top_units
 from charlstm.inspection.unit_sections import knob_section, units_section
 from charlstm.probes.closing import characters_of
 from charlstm.report.document import Document, Section
+from charlstm.report.gradient_plot import gradient_plot
 from charlstm.report.influence_plot import influence_plot
 from charlstm.report.writer import write_document
 from charlstm.units import bits
@@ -34,6 +35,18 @@ INFLUENCE = (
     "The mean over the text of the bits by which the surprise of a character grows if the one k places before it is "
     "replaced by another one, drawn from the text."
 )
+GRADIENT = (
+    "How much the loss of a character changes with the input k characters before it: the gradient goes back through k "
+    "steps, and each multiplies it by a Jacobian. It vanishes or explodes with k unless these are close to the "
+    "identity (Hochreiter 1991; Bengio, Simard & Frasconi 1994), and a network can only learn from what reaches it: "
+    "this is why a plain RNN forgets."
+)
+SCORED = "Of the {characters:,} characters, {scored:,} count in the loss, and all means are over them: {why}."
+ANSWERS = (
+    "those after corpus.score_after in each document. The network was not trained to predict the others, so nothing is "
+    "said of its predictions there"
+)
+BLOCKS = "the others are around held-out blocks, and are only read"
 
 
 def write_page(inspections: Sequence[Inspection], folder: Path, command: str = "") -> list[Path]:
@@ -74,18 +87,19 @@ def step_names(inspections: Sequence[Inspection]) -> list[str]:
     return [STEP] if len(inspections) == 1 else [f"{number}-{STEP}" for number in range(1, len(inspections) + 1)]
 
 
-def _short(one: Inspection) -> npt.NDArray[np.integer]:
-    """The characters that the model reads first, as many as the page of a step shows."""
-    ids, begins = one.recording.ids, one.recording.starts
+def _short(one: Inspection) -> slice:
+    """The positions of the characters that the model reads first, as many as the page of a step shows."""
+    length, begins = len(one.recording.ids), one.recording.starts
     if one.recording.is_backward:
-        return ids[max(0, len(ids) - MAX_CHARACTERS, *(start + 1 for start in begins[:-1])) :]
-    return ids[: min(MAX_CHARACTERS, *begins[1:], len(ids))]
+        return slice(max(0, length - MAX_CHARACTERS, *(start + 1 for start in begins[:-1])), length)
+    return slice(0, min(MAX_CHARACTERS, *begins[1:], length))
 
 
 def _write_step(one: Inspection, folder: Path, name: str) -> Path:
-    path = folder / name
+    path, shown = folder / name, _short(one)
+    page = step_page(one.run, one.recording.ids[shown].tolist(), one.recording.scored[shown])
     try:
-        atomic_io.write_atomic(path, step_page(one.run, _short(one).tolist()).encode("utf-8"))
+        atomic_io.write_atomic(path, page.encode("utf-8"))
     except OSError as error:
         raise UserError(f"{path}: cannot write the page: {error.strerror or error}") from error
     return path
@@ -99,7 +113,7 @@ def _interesting_position(one: Inspection) -> int:
     """A character that leans far back: that with the largest sum over k of k times its dependence, else the last."""
     if one.leaning is None:
         return len(one.recording.ids) - 1
-    replaced = np.nan_to_num(np.maximum(one.leaning.replaced, 0))
+    replaced = np.nan_to_num(np.maximum(one.leaning.replaced, 0)) * one.recording.scored[:, None]
     lags = np.arange(1, replaced.shape[1] + 1)
     return int((replaced[:, 3:] @ lags[3:]).argmax()) if replaced.shape[1] > 3 else len(replaced) - 1
 
@@ -121,22 +135,24 @@ def _document(inspections: Sequence[Inspection], command: str) -> Document:
         (
             one.name,
             f"{one.run.config.model.cell}, {one.run.config.model.num_layers} x {one.run.config.model.hidden_size}, "
-            f"{one.run.model.direction}; {bits(float(one.recording.nats.mean())):.3f} bits per character on this text",
+            f"{one.run.model.direction}; {one.recording.bits_per_character:.3f} bits per character on this text",
         )
         for one in inspections
     ]
     first = inspections[0]
     facts += [
-        ("Text", f"{len(first.recording.ids):,} characters from the beginning of {first.source}"),
+        ("Text", f"{len(first.recording.ids):,} characters: {first.source}"),
         ("Made with", f"charlstm {__version__}"),
     ]
     method = Section("How it was made", facts=facts, command=command)
     title = f"Inside {' and '.join(one.name for one in inspections)}"
-    return Document(title, _headline(inspections), [*_influence(inspections), *sections, method])
+    return Document(
+        title, _headline(inspections), [*_influence(inspections), *_gradient(inspections), *sections, method]
+    )
 
 
 def _headline(inspections: Sequence[Inspection]) -> list[str]:
-    """The best unit of each run."""
+    """The best unit of each run, and what counts in the loss if not all characters do."""
     lines = []
     for one in inspections:
         name = f"{one.name}: " if len(inspections) > 1 else ""
@@ -147,19 +163,32 @@ def _headline(inspections: Sequence[Inspection]) -> list[str]:
         else:
             compared = f"the last three characters alone reach {best.baseline:.2f}"
             lines.append(f"{name}{best.sentence()} ({compared}).")
+    scored, corpus = inspections[0].recording.scored, inspections[0].run.config.corpus
+    if not scored.all():
+        why = BLOCKS if corpus.documents is None else ANSWERS
+        lines.append(SCORED.format(scored=scored.sum(), characters=len(scored), why=why))
     return lines
 
 
-def mean_by_distance(values: npt.NDArray[np.floating]) -> list[float]:
-    """The means over the text of values [T, K] that are NaN where there is no character: [K]."""
-    measured = ~np.isnan(values)
-    means = np.where(measured, values, 0).sum(0) / np.maximum(measured.sum(0), 1)
-    return [round(float(mean), 6) for mean in means]
+def _gradient(inspections: Sequence[Inspection]) -> list[Section]:
+    """The mean norm of the gradient by distance; empty if it was not measured."""
+    curves = {
+        one.name: mean_by_distance(one.leaning.gradient, one.recording.scored)
+        for one in inspections
+        if one.leaning is not None
+    }
+    untrained = {one.name: one.untrained_gradient for one in inspections}
+    plot = gradient_plot(curves, untrained, {one.name: number for number, one in enumerate(inspections)}, "gradient")
+    return [] if plot is None else [Section("How far the gradient reaches", [GRADIENT], [plot])]
 
 
 def _influence(inspections: Sequence[Inspection]) -> list[Section]:
     """The mean dependence of a prediction on earlier characters, by their distance; empty if it was not measured."""
-    curves = {one.name: mean_by_distance(one.leaning.replaced) for one in inspections if one.leaning is not None}
+    curves = {
+        one.name: mean_by_distance(one.leaning.replaced, one.recording.scored)
+        for one in inspections
+        if one.leaning is not None
+    }
     plot = influence_plot(curves, {one.name: number for number, one in enumerate(inspections)}, "influence")
     return [] if plot is None else [Section("How far predictions look back", [INFLUENCE], [plot])]
 
@@ -168,7 +197,10 @@ def _record(one: Inspection) -> dict[str, object]:
     symbols = one.run.vocabulary.symbols
     recording = one.recording
     record: dict[str, object] = {
-        "bits": [round(bits(float(nats)), 4) for nats in recording.nats],
+        "bits": [
+            round(bits(float(nats)), 4) if is_scored else None
+            for nats, is_scored in zip(recording.nats, recording.scored, strict=True)
+        ],
         "most_probable": [[symbols[i] for i in row] for row in recording.top.tolist()],
         "probabilities": recording.top_p.round(4).tolist(),
     }
@@ -178,7 +210,8 @@ def _record(one: Inspection) -> dict[str, object]:
     }
     if one.leaning is not None:
         for name, values in (("bits_if_replaced", one.leaning.replaced), ("gradient_norm", one.leaning.gradient)):
-            record[f"mean_{name}"] = mean_by_distance(values)
+            record[f"mean_{name}"] = mean_by_distance(values, recording.scored)
+        record["mean_gradient_norm_untrained"] = one.untrained_gradient
         record["leans_on"] = [
             [
                 [k + 1, round(float(row[k]), 1)]

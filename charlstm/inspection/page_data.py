@@ -83,6 +83,7 @@ def _run(one: Inspection, max_bytes: int) -> Json:
         "allUnits": list(range(stack.hidden_size)),
         "quantities": quantities,
         "found": found,
+        "scored": None if recording.scored.all() else _blob(recording.scored.astype("u1")),
         "surprise": _blob(np.clip(np.rint(1000 * recording.nats / np.log(2)), 0, 65535).astype("<u2")),
         "topCount": recording.top.shape[1],
         "top": _blob(recording.top.astype("<u4")),

@@ -11,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from charlstm.executors import State
 from charlstm.model import LanguageModel
-from charlstm.probes.gates import gate_arguments
+from charlstm.probes.gates import decay_rates, gate_arguments
 from charlstm.probes.node_values import node_values
 from charlstm.probes.reading import float64_copy, layer_output, stacked_states
+from charlstm.units import bits
 
 CHUNK = 1000
 """Characters whose gates are computed at once."""
@@ -36,11 +36,13 @@ class Recording:
     top, top_p   ids and probabilities of the most probable characters in its place, the most probable first, [T, K]
     states       each part of the state after the character, by its letter, [T, L, H]
     gates        each gate on reading the character, by its letter, [T, L, H]
-    decay        -ln of the forget gate on reading the character, [T, L, H]; None for a cell without one. It is accurate
-                 even if the gate rounds to 1
+    decay        -ln of the part of the state that reading the character keeps, [T, L, H]: of the forget gate f, with
+                 zoneout d of d + (1 - d) f; None for a cell without one
     before       the full state before the character, each part [T, ...], its batch dimension of size 1
     starts       the positions at which the model begins to read from the zero state: its first character and, for a
                  model of documents, that of each document; for a backward model, the last characters
+    scored       whether each character counts in the loss, [T]: where only answers do, the model was not trained to
+                 predict the others
     is_backward  whether the model reads from the end of the text to its beginning
     """
 
@@ -53,12 +55,18 @@ class Recording:
     decay: Values | None
     before: State
     starts: tuple[int, ...]
+    scored: npt.NDArray[np.bool_]
     is_backward: bool = False
 
     @property
+    def bits_per_character(self) -> float:
+        """The mean surprise of the characters that count in the loss."""
+        return bits(float(self.nats[self.scored].mean()))
+
+    @property
     def half_lives(self) -> npt.NDArray[np.float64] | None:
-        """ln 2 / -mean(ln f) of the forget gate f, in characters, [L, H]: at this mean rate, half of what a unit holds
-        is left after so many characters. None for a cell without a forget gate."""
+        """ln 2 / (mean decay), in characters, [L, H]: at this mean rate, half of what a unit holds is left after so
+        many characters. None for a cell without a forget gate."""
         if self.decay is None:
             return None
         with np.errstate(divide="ignore"):
@@ -72,10 +80,13 @@ class Recording:
 
 
 @torch.no_grad()
-def record(model: LanguageModel, ids: Ids, bounds: Sequence[int] = ()) -> Recording:
+def record(
+    model: LanguageModel, ids: Ids, bounds: Sequence[int] = (), scored: npt.NDArray[np.bool_] | None = None
+) -> Recording:
     """Read a text ids [T], T > 0, in float64 by the reference executor.
 
     bounds: ascending positions in 1 to T - 1 at which a new document begins, which is read from the zero state.
+    scored: whether each character counts in the loss, [T]; None: all do.
 
     Raises UserError for a bidirectional model.
     """
@@ -101,6 +112,7 @@ def record(model: LanguageModel, ids: Ids, bounds: Sequence[int] = ()) -> Record
         values[-1] if network.recurrent.cell.forget_gate in gate_letters else None,
         tuple(before),
         tuple(edge - 1 for edge in edges[1:]) if is_backward else tuple(edges[:-1]),
+        np.ones(len(ids), bool) if scored is None else scored,
         is_backward,
     )
 
@@ -133,7 +145,7 @@ def _read(network: LanguageModel, ids: Ids) -> Iterator[_Piece]:
         values = node_values(network, chunk, state, list(arguments.values()), states)
         gates = {letter: values[node][:, :, 0].sigmoid() for letter, node in arguments.items()}
         forget_gate = arguments.get(network.recurrent.cell.forget_gate or "")
-        decay = [] if forget_gate is None else [F.softplus(-values[forget_gate][:, :, 0])]
+        decay = [] if forget_gate is None else [decay_rates(network, values[forget_gate])[:, :, 0]]
         arrays: list[npt.NDArray[np.generic]] = [
             *(_numpy(x) for x in (-p.gather(-1, chunk)[:, 0], top.indices, top.values.exp())),
             *(_numpy(x).astype(np.float32) for x in (*parts.values(), *gates.values(), *decay)),

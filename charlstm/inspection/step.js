@@ -57,16 +57,17 @@ function drawDiagram() {
 
 // Prediction
 function drawPrediction() {
-  const following = data.next[state.step], bits = data.bits[state.step];
+  const following = data.next[state.step], bits = data.bits[state.step], isScored = data.scored[state.step];
   element("surprise").replaceChildren();
-  if (following && bits !== null) {
-    const sign = document.createElement("bdi");
-    sign.textContent = following[0];
+  const sign = document.createElement("bdi");
+  if (following) sign.textContent = following[0];
+  if (!isScored) element("surprise").append("Next in the text: ", sign, ". It does not count in the loss, so its surprise says nothing.");
+  else if (following && bits !== null) {
     const amount = document.createElement("b");
     amount.textContent = `${bits.toFixed(2)} bits`;
     element("surprise").append("Next in the text: ", sign, ", a surprise of ", amount, ` (probability ${percent(following[1])}).`);
   } else element("surprise").textContent = following ? "Its probability is not finite." : "The text ends here.";
-  element("top").replaceChildren(...data.top[state.step].map(([sign, p, actual]) => {
+  element("top").replaceChildren(...(isScored ? data.top[state.step] : []).map(([sign, p, actual]) => {
     const item = document.createElement("li");
     const label = document.createElement("bdi"), bar = document.createElement("i"), amount = document.createElement("span");
     label.textContent = sign;

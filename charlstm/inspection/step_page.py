@@ -13,6 +13,7 @@ from importlib import resources
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup, escape
 from torch import Tensor
@@ -34,14 +35,17 @@ GLYPHS = {"\n": "↵", "\t": "⇥", " ": "␣"}
 SUBSCRIPT = re.compile(r"_([^\s()_]+)")
 
 
-def step_page(run: LoadedRun, ids: Tensor | Sequence[int]) -> str:
+def step_page(
+    run: LoadedRun, ids: Tensor | Sequence[int], scored: Sequence[bool] | npt.NDArray[np.bool_] | None = None
+) -> str:
     """A self-contained HTML page that shows a step of the run's cell at each character of a short text.
 
-    ``ids`` [T] is the text; of a longer one, the first 60 characters are shown.
+    ``ids`` [T] is the text; of a longer one, the first 60 characters are shown. ``scored`` [T] is whether each counts
+    in the loss (default: all do): the page shows no prediction of the others.
 
     Raises UserError for a bidirectional model and for an empty text.
     """
-    values = step_values(run.model, ids)
+    values = step_values(run.model, ids, scored=scored)
     layout = _layout(values.cell)
     elements = layout.elements
     shown = _shown(layout)
@@ -181,6 +185,7 @@ def _data(values: StepValues, elements: Elements, shown: list[Node], vocabulary:
         "gates": [{"node": index[n], "name": elements.name(n)} for n in sorted(gates, key=_gate_order(elements))],
         "units": variances.argmax(-1).tolist(),
         "bits": [*values.bits.tolist(), None],
+        "scored": [*values.scored.tolist(), True],
         "top": [
             [[glyph(vocabulary, i), p, i == after] for i, p in values.most_probable(t)]
             for t, after in zip(steps, following, strict=True)

@@ -36,6 +36,7 @@ class StepValues:
         bits: the surprise of each character after the first, -log2 p, [T - 1]; ``bits[t]`` is for the prediction made
             after character t.
         probabilities: the next character's distribution after each character, [T, V].
+        scored: whether each character after the first counts in the loss, [T - 1].
     """
 
     cell: Cell
@@ -43,6 +44,7 @@ class StepValues:
     nodes: Mapping[Node, Values]
     bits: Values
     probabilities: Values
+    scored: npt.NDArray[np.bool_]
 
     def most_probable(self, t: int, count: int = MOST_PROBABLE) -> list[tuple[int, float]]:
         """The most probable characters after character t, as (id, probability), the most probable first."""
@@ -50,11 +52,17 @@ class StepValues:
         return [(int(i), float(row[i])) for i in np.argsort(-row, kind="stable")[:count]]
 
 
-def step_values(model: LanguageModel, ids: Tensor | Sequence[int], max_characters: int = MAX_CHARACTERS) -> StepValues:
+def step_values(
+    model: LanguageModel,
+    ids: Tensor | Sequence[int],
+    max_characters: int = MAX_CHARACTERS,
+    scored: Sequence[bool] | npt.NDArray[np.bool_] | None = None,
+) -> StepValues:
     """The values of each step over the first ``max_characters`` of a text, from the state after "no character", by the
     reference executor.
 
-    ``ids`` [T] are in text order. A backward model reads them from the last to the first, and so are the results.
+    ``ids`` [T] are in text order, and so is ``scored``, whether each counts in the loss (default: all do). A backward
+    model reads them from the last to the first, and so are the results.
 
     Raises UserError for a bidirectional model and for an empty text.
     """
@@ -62,7 +70,9 @@ def step_values(model: LanguageModel, ids: Tensor | Sequence[int], max_character
     text = torch.as_tensor(ids, dtype=torch.int64).flatten()[:max_characters]
     if len(text) == 0:
         raise UserError("the text to inspect is empty")
-    text = text.flip(0) if network.direction == "backward" else text
+    counts = np.ones(len(text), bool) if scored is None else np.asarray(scored, bool)[: len(text)]
+    if network.direction == "backward":
+        text, counts = text.flip(0), counts[::-1]
     previous = text[:, None].to(network.head.weight.device)
     cell = network.recurrent.cell
     new_state = trace(cell).new_state
@@ -75,4 +85,4 @@ def step_values(model: LanguageModel, ids: Tensor | Sequence[int], max_character
         log_probabilities = network.head(top)[:, 0].log_softmax(-1).cpu()
     bits = -log_probabilities[:-1].gather(1, text[1:, None].cpu())[:, 0] / math.log(2)
     nodes = {n: value[:, :, 0].cpu().numpy() for n, value in values.items()}
-    return StepValues(cell, tuple(text.tolist()), nodes, bits.numpy(), log_probabilities.exp().numpy())
+    return StepValues(cell, tuple(text.tolist()), nodes, bits.numpy(), log_probabilities.exp().numpy(), counts[1:])

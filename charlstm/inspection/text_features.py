@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from charlstm.probes.closing import find_closing_characters
+from charlstm.text.visible import visible
 from charlstm.text.vocabulary import Vocabulary
 
 Ids: TypeAlias = npt.NDArray[np.integer]
 Values: TypeAlias = npt.NDArray[np.float64]
 
+MAX_ANSWERS = 12
 COMMENT = re.compile(
     r"/\*.*?(?:\*/|\Z)|<!--.*?(?:-->|\Z)|(?<![:\w])//[^\n]*|(?:^|(?<=[ \t]))#(?:[ !][^\n]*|$)", re.DOTALL | re.MULTILINE
 )
@@ -78,6 +81,32 @@ def find_features(ids: Ids, vocabulary: Vocabulary) -> list[Feature]:
     numeric = {"depth of brackets", "indentation", "position in the line", "position in the word", "length of the word"}
     features = [Feature(name, name not in numeric, make().astype(np.float64)) for name, make in values.items()]
     return [feature for feature in features if feature.values.size and np.ptp(feature.values) > 0]
+
+
+def answer_features(
+    ids: Ids, vocabulary: Vocabulary, bounds: Sequence[int], scored: npt.NDArray[np.bool_]
+) -> list[Feature]:
+    """For a text ids [T] of documents that begin at 0 and at the bounds, of which only the answers are ``scored`` [T]:
+    for each of the most frequent first characters of an answer, which documents have it, from where the character first
+    occurs in them (else from their beginning) up to the answer. What a network must remember."""
+    answers, rest = list[tuple[int, int, int]](), set[tuple[int, ...]]()
+    for begin, end in pairwise([0, *bounds, len(ids)]):
+        at = begin + np.flatnonzero(scored[begin:end])
+        if not at.size or at[0] == begin:
+            continue
+        known = begin + np.flatnonzero(ids[begin : at[0]] == ids[at[0]])
+        answers.append((int(ids[at[0]]), int(known[0]) if known.size else begin, int(at[0])))
+        rest.add(tuple(ids[at[1:]].tolist()))
+    counts = Counter(symbol for symbol, _, _ in answers).most_common(MAX_ANSWERS)
+    verb = "is" if len(rest) == 1 else "begins with"
+    features = []
+    for symbol, _ in counts if len(counts) > 1 else ():
+        values = np.zeros(len(ids))
+        for answer, first, end in answers:
+            if answer == symbol:
+                values[first:end] = 1
+        features.append(Feature(f"the answer {verb} {visible(vocabulary.symbols[symbol])}", True, values))
+    return features
 
 
 def _open(ids: Ids, vocabulary: Vocabulary, kind: str) -> Values:

@@ -23,9 +23,15 @@ UNITS = (
     "the best unit for the feature shifted along the text (the best of 50 shifts), which is what the search finds "
     "where there is nothing. A unit is of interest if it is better than both by a tenth of the way from chance to 1."
 )
+CAPTION = (
+    "Units and the features of the text that they represent. The order of the units is that of their scores on the "
+    f"first {FIT:.0%} of the text, on which they are selected: on the rest, of which the scores are shown, a next unit "
+    "may be better than the best one"
+)
 KNOB = (
-    "Texts sampled with the same random numbers (temperature 0.6): by the unchanged model, and with one part of the "
-    "state of one unit held at a low or a high value (2% and 98% of its values over the text) at every character."
+    "Texts sampled with the same random numbers (temperature 0.6), or where only answers count the answer to the first "
+    "question of the text: by the unchanged model, and with one part of the state of one unit held at a low or a high "
+    "value (2% and 98% of its values over the text) at every character."
 )
 
 
@@ -57,7 +63,7 @@ def units_section(one: Inspection, prefix: str = "") -> Section:
         "of interest",
         "next units",
     ]
-    tables = [Table(header, rows, caption="Units and the features of the text that they represent")] if rows else []
+    tables = [Table(header, rows, caption=CAPTION)] if rows else []
     paragraphs = [UNITS] if rows else ["The text is too short to score units: no feature has enough examples."]
     data = {"units": [score_record(score) for score in one.scores]}
     return Section("Units of interest", paragraphs, _maps(one, prefix), tables, plots_first=True, data=data)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 
 from charlstm.api import LoadedRun
 from charlstm.memory.task_measures import TEST_SEED, JsonObject, finite_or_none, make_task, with_start
-from charlstm.memory.text_measures import segments, test_split
+from charlstm.memory.text_measures import segments, segments_of_halves, test_split
 from charlstm.model import LanguageModel
 from charlstm.probes.ablation import ablate_units
 from charlstm.probes.capacity import capacity, random_texts
 from charlstm.probes.closing import find_closing_characters
 from charlstm.probes.dynamics import dynamics, spectral_radii
 from charlstm.probes.gradients import FULL_STATE, gradient_over_lag
-from charlstm.training.initial_state import initial_model
+from charlstm.training.initial_state import untrained_model
 
 
 def gradient(run: LoadedRun, depth: int, texts: int, trained: bool, task: JsonObject | None = None) -> JsonObject:
@@ -76,12 +75,13 @@ def memory_capacity(run: LoadedRun, delays: int, steps: int, texts: int, random:
     """Short-term memory capacity in characters, and accuracy and R^2 of the readout of the k-th last character, k = 0
     .. delays: from the state, from the last character alone, and with shuffled targets.
 
-    The texts have ``steps`` characters: uniform random ones, or segments of the test split.
+    The texts have ``steps`` characters: uniform random ones, or segments of the test split. The readout is trained on
+    segments of its first half, and tested on those of the second.
     """
     if random:
         previous = random_texts(run.model.vocabulary_size, steps, texts, TEST_SEED)
     else:
-        previous = segments(test_split(run.corpus()), steps, texts)[:-1]
+        previous = segments_of_halves(test_split(run.corpus()), steps, texts)[:-1]
     result = capacity(run.model, previous, delays)
     return {
         name: {
@@ -116,7 +116,4 @@ def unit_ablation(run: LoadedRun, steps: int, texts: int) -> JsonObject:
 
 def untrained(run: LoadedRun) -> LanguageModel:
     """The initial model of a run, before training."""
-    state = torch.get_rng_state()
-    model = initial_model(run.config, run.corpus(), run.model.head.weight.device)
-    torch.set_rng_state(state)
-    return model
+    return untrained_model(run.config, run.corpus(), run.model.head.weight.device)

@@ -121,6 +121,25 @@ def segments(ids: npt.NDArray[np.unsignedinteger], length: int, count: int, spli
     return torch.from_numpy(ids[ends + np.arange(-length, 1)[:, None]].astype(np.int64))
 
 
+def segments_of_halves(ids: npt.NDArray[np.unsignedinteger], length: int, count: int) -> Tensor:
+    """As :func:`segments`, but the first half of them and the others have no character in common, so that what is
+    fitted on the ones can be tested on the others: evenly spaced over the split if none overlap there, else over each
+    half of it.
+
+    Raises UserError if a half is shorter than a segment.
+    """
+    middle, first = len(ids) // 2, count // 2
+    if (len(ids) - 1 - length) // max(1, count - 1) > length:
+        return segments(ids, length, count)
+    return torch.cat(
+        [
+            segments(ids[:middle], length, first, "first half of the test"),
+            segments(ids[middle:], length, count - first, "second half of the test"),
+        ],
+        1,
+    )
+
+
 def _ngram_predictions(run: LoadedRun, order: int) -> TokenPredictions:
     """The predictions of the test split by an n-gram model of the training split."""
     corpus = run.corpus()

@@ -21,6 +21,7 @@ from charlstm.cells import Cell
 from charlstm.compiler.graph import Node, ordered, trace
 from charlstm.executors import State
 from charlstm.model import LanguageModel
+from charlstm.model.zoneout import NAME as ZONEOUT
 from charlstm.probes.node_values import node_values
 from charlstm.probes.reading import float64_copy, initial_state
 from charlstm.text.vocabulary import Vocabulary
@@ -45,9 +46,8 @@ class Saturation:
 class Gates:
     """Every gate by its letter in the cell, [T, L, B, H], in 0 .. 1.
 
-    ``half_lives`` [L, H] is ln 2 / -mean(ln f) for the gate f that the cell declares as its forget gate (gru's z,
-    coupled's f): the number of characters after which a unit's state decays to half at the mean rate of this text. None
-    for a cell without such a gate.
+    ``half_lives`` [L, H] is ln 2 / (mean rate of decay) as in :func:`decay_rates`: the number of characters after which
+    a unit's state decays to half at the mean rate of this text. None for a cell without a forget gate.
     """
 
     values: Mapping[str, Values]
@@ -78,7 +78,11 @@ def gates(model: LanguageModel, previous: Tensor, state: State | None = None) ->
     arguments = gate_arguments(cell)
     values = node_values(network, previous, first, list(arguments.values()))
     stacked = {letter: values[node] for letter, node in arguments.items()}
-    half_lives = _half_lives(stacked[cell.forget_gate]) if cell.forget_gate in stacked else None
+    half_lives = None
+    if cell.forget_gate in stacked:
+        rates = decay_rates(network, stacked[cell.forget_gate]).mean((0, 2)).cpu().numpy()
+        with np.errstate(divide="ignore"):
+            half_lives = np.log(2) / rates
     return Gates({letter: values.sigmoid().cpu().numpy() for letter, values in stacked.items()}, half_lives)
 
 
@@ -109,10 +113,22 @@ def _letters(n: Node) -> set[str]:
     return {letter for a in inner for letter in _letters(a)}
 
 
-def _half_lives(argument: Tensor) -> Values:
-    """ln 2 / -mean(ln sigmoid(a)) over the steps and the texts, a [T, L, B, H]: accurate even if sigmoid(a) rounds to
-    1."""
-    rate = F.softplus(-argument).mean((0, 2)).cpu().numpy()
-    with np.errstate(divide="ignore"):
-        half_lives: Values = np.log(2) / rate
-    return half_lives
+def decay_rates(network: LanguageModel, argument: Tensor) -> Tensor:
+    """-ln of the part of a unit's state that each step keeps, given the argument a [T, L, B, H] of the forget gate
+    f = sigmoid(a) that the cell declares (gru's z, coupled's f): of f, or with zoneout d of this part of the state of
+    d + (1 - d) f. Accurate even if f rounds to 1."""
+    kept = zoneout_rates(network)
+    if kept is None:
+        return F.softplus(-argument)
+    return -torch.log1p(-(1 - kept[:, None]) * torch.sigmoid(-argument))
+
+
+def zoneout_rates(network: LanguageModel) -> Tensor | None:
+    """The zoneout of each unit, [L, H], of the part of the state that carries information from step to step: c, or h in
+    a cell without c. None if it has none."""
+    stack = network.recurrent
+    letters, part = stack.cell.parameters.get(ZONEOUT, ""), stack.cell.state[-1]
+    if part not in letters:
+        return None
+    layers = [stack.weights(f"_l{layer}").parameters[ZONEOUT] for layer in range(stack.num_layers)]
+    return torch.stack([rates.chunk(len(letters))[letters.index(part)] for rates in layers])

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charlstm.evaluation.predictions import TokenPredictions
+from charlstm.evaluation.score import OnProgress
 
 Ids = npt.NDArray[np.integer]
 Indices = npt.NDArray[np.int64]
@@ -68,14 +69,15 @@ class NGram:
 
     if these are not above 0 and at most i, 0.5, 1 and 1.5. Contexts that do not occur in the text are shortened.
 
-    Raises ValueError for an order below 1, and for a text shorter than the order.
+    ``on_progress`` is called with the fraction of the work that is done, which takes seconds for a text of a million
+    characters. Raises ValueError for an order below 1, and for a text shorter than the order.
     """
 
-    def __init__(self, ids: Ids, vocabulary_size: int, order: int) -> None:
+    def __init__(self, ids: Ids, vocabulary_size: int, order: int, on_progress: OnProgress = lambda _: None) -> None:
         if not 1 <= order <= len(ids):
             raise ValueError(f"expected an order of 1 up to the {len(ids)} characters of the text, found {order}")
         self.vocabulary_size, self.order = vocabulary_size, order
-        self._orders = next(_conditionals(ids, vocabulary_size, [order]))
+        self._orders = next(_conditionals(ids, vocabulary_size, [order], on_progress))
 
     @classmethod
     def of_orders(cls, ids: Ids, vocabulary_size: int, orders: Sequence[int]) -> Iterator[NGram]:
@@ -113,9 +115,11 @@ class NGram:
         return TokenPredictions(-np.log(p), best == ids, tuple(symbols), -np.log(symbol_p).T)
 
 
-def _conditionals(ids: Ids, V: int, orders: Sequence[int]) -> Iterator[list[_Order]]:
+def _conditionals(
+    ids: Ids, V: int, orders: Sequence[int], on_progress: OnProgress = lambda _: None
+) -> Iterator[list[_Order]]:
     """The conditional distributions of the models of these ascending orders."""
-    grams = _all_grams(ids, V, orders[-1])
+    grams = _all_grams(ids, V, orders[-1], lambda fraction: on_progress(fraction / 2))
     lower: list[_Order] = []
     p = best_p = np.array([1 / V])
     best = suffixes = np.zeros(1, np.int64)
@@ -127,9 +131,10 @@ def _conditionals(ids: Ids, V: int, orders: Sequence[int]) -> Iterator[list[_Ord
             level = _order(grams_k.keys, _count_predecessors(grams_k, longer), *shorter, V)
             lower.append(level)
             p, best, best_p, suffixes = level.p, level.best, level.best_p, grams_k.suffixes
+            on_progress((1 + order / orders[-1]) / 2)
 
 
-def _all_grams(ids: Ids, V: int, order: int) -> list[_Grams]:
+def _all_grams(ids: Ids, V: int, order: int, on_progress: OnProgress) -> list[_Grams]:
     """The 1-grams, 2-grams, ..., ``order``-grams of the text."""
     grams: list[_Grams] = []
     before = np.zeros(len(ids) + 1, np.int64)  # the (k - 1)-gram that ends just before each position
@@ -141,6 +146,7 @@ def _all_grams(ids: Ids, V: int, order: int) -> list[_Grams]:
         runs = runs.reshape(-1)
         grams.append(_Grams(keys, before[1:][first_positions], times, int(runs[0])))
         before = runs
+        on_progress(k / order)
     return grams
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from charlstm.report.drawing import FULL_WIDTH, HEIGHT, MUTED, WIDTH, canvas, compact, percent, spread
 from charlstm.text.visible import visible
 
+_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 LABEL_GAP = 0.075  # from one label to the next, as a fraction of the standard height
 
 
@@ -171,3 +172,15 @@ def score_axis(axes: Axes, scores: NDArray[np.float64]) -> None:
     axes.set_ylim(lowest - margin, highest + margin)
     axes.yaxis.set_major_locator(MaxNLocator(6))
     grid_lines(axes)
+
+
+def powers_of_ten(lowest: int, highest: int) -> list[float]:
+    """Up to seven evenly spaced powers of ten with exponents from the highest down to the lowest, as ticks."""
+    step = max(1, math.ceil((highest - lowest) / 6))
+    return [10.0**exponent for exponent in range(highest, lowest - 1, -step)]
+
+
+def power_of_ten(value: float) -> str:
+    """1, 10⁻², 10⁻⁴."""
+    exponent = round(math.log10(value))
+    return f"10{str(exponent).translate(_SUPERSCRIPTS)}" if exponent else "1"

@@ -22,6 +22,8 @@ from charlstm.report.axes import (
     labeled_canvas,
     log_distance,
     panels,
+    power_of_ten,
+    powers_of_ten,
 )
 from charlstm.report.document import Figure
 from charlstm.report.drawing import MUTED, color, finish, percent, placeholder_on_error, short, stroke, style
@@ -29,7 +31,6 @@ from charlstm.report.estimate_plots import Estimate
 from charlstm.text.visible import visible
 
 Curve = NDArray[np.float64]
-_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 @placeholder_on_error
@@ -245,15 +246,9 @@ def _gradient_axis(axes: Axes, values: Curve, fraction: float, floor: float) -> 
     values = values[np.isfinite(values)]
     lowest = math.floor(math.log10(max(min(values.min(), fraction / 10), floor)))
     highest = math.ceil(math.log10(max(values.max(), 1.0)))
-    ticks = [10.0**exponent for exponent in range(highest, lowest - 1, -math.ceil((highest - lowest) / 6))]
+    ticks = powers_of_ten(lowest, highest)
     ticks = [tick for tick in ticks if abs(math.log10(tick / fraction)) > 0.5]
     axes.set_yscale("log")
     axes.set_ylim(10.0**lowest, 2 * 10.0**highest)
-    axes.set_yticks([*ticks, fraction], [*map(_power, ticks), percent(fraction)])
+    axes.set_yticks([*ticks, fraction], [*map(power_of_ten, ticks), percent(fraction)])
     axes.minorticks_off()
-
-
-def _power(value: float) -> str:
-    """1, 10⁻², 10⁻⁴."""
-    exponent = round(math.log10(value))
-    return f"10{str(exponent).translate(_SUPERSCRIPTS)}" if exponent else "1"

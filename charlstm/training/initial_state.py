@@ -30,6 +30,14 @@ def initial_model(config: Config, corpus: Corpus, device: torch.device) -> Langu
     return model
 
 
+def untrained_model(config: Config, corpus: Corpus, device: torch.device) -> LanguageModel:
+    """As :func:`initial_model`, but the state of the random numbers on the CPU stays what it is."""
+    state = torch.get_rng_state()
+    model = initial_model(config, corpus, device)
+    torch.set_rng_state(state)
+    return model
+
+
 def initial_state(config: Config, corpus: Corpus, device: torch.device, group: ProcessGroup) -> TrainingState:
     """The state before the first step, with the random numbers of ``training.seed``.
 

@@ -129,10 +129,11 @@ def test_init_options_have_these_defaults(name, defaults, more_defaults):
     assert {option: o.default for option, o in CELLS[name].init_options.items()} == defaults | more_defaults
 
 
-def test_summary_is_the_start_of_the_module_docstring():
-    assert CELLS["irnn"].summary == CELLS["rnn"].summary
+def test_summary_is_the_start_of_the_docstring():
+    assert CELLS["leaky_fixed"].summary == CELLS["leaky"].summary
+    assert CELLS["irnn"].summary.startswith("The IRNN: "), "its equations have a docstring of their own"
     for declared in CELLS.values():
-        text = import_module(declared.equations.__module__).__doc__
+        text = declared.equations.__doc__ or import_module(declared.equations.__module__).__doc__
         assert declared.summary
         assert "\n" not in declared.summary
         assert " ".join(text.split()).startswith(declared.summary)

@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import zlib
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -16,16 +17,20 @@ import torch
 from bracket_counter import COUNTER, VOCABULARY, bracket_counter, brackets
 from test_recording import network
 
-from charlstm.api import LoadedRun
+from charlstm.api import LoadedRun, load
 from charlstm.config import ModelConfig
 from charlstm.errors import UserError
 from charlstm.evaluation import nats_per_character
 from charlstm.inspection import page_data
-from charlstm.inspection.inspect import InspectedText, encode_text, inspect, inspect_run
+from charlstm.inspection.inspect import inspect, inspect_run
+from charlstm.inspection.leaning import leaning
 from charlstm.inspection.page import write_page
+from charlstm.inspection.passages import InspectedText, encode_text, text_of_run
 from charlstm.inspection.recording import record
 from charlstm.model import LanguageModel
+from charlstm.probes.dynamics import dynamics
 from charlstm.text.vocabulary import Vocabulary
+from charlstm.training.initial_state import untrained_model
 
 HOSTILE = (
     "</script><script>document.documentElement.dataset.error='out'</script><!--\n\tif a < b: 'é̂' \U0001f600 "
@@ -111,7 +116,7 @@ def test_page_has_the_values_of_every_unit(counted, tmp_path):
     np.testing.assert_allclose(gates, counted.recording.gates["f"][:, 0].T, atol=0.01)
     np.testing.assert_allclose(unpacked(run["surprise"]) / 1000, counted.recording.nats / np.log(2), atol=1e-3)
     assert any(one["unit"] == COUNTER and "depth of brackets" in one["text"] for one in run["found"])
-    assert sorted(path.name for path in files)[:2] == ["half-lives.png", "index.html"]
+    assert sorted(path.name for path in files)[:2] == ["gradient.png", "half-lives.png"]
     record = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert record["command"] == "charlstm inspect RUN"
     assert "".join(data["text"]) == record["text"]
@@ -123,6 +128,37 @@ def test_page_has_the_values_of_every_unit(counted, tmp_path):
     (k, _), *_ = sorted(shown["leans_on"][at], key=lambda one: -one[1])
     assert record["text"][at - k] == "("
     assert shown["mean_bits_if_replaced"][0] == pytest.approx(np.nanmean(counted.leaning.replaced[:, 0]), abs=1e-4)
+
+
+def test_page_has_the_gradient_over_the_lag_before_and_after_training(tiny_run, tmp_path):
+    run = load(tiny_run, device="cpu")
+    before = torch.get_rng_state()
+    inspection = inspect(run, characters=300, context=8)
+    page = inspection.write(tmp_path).read_text(encoding="utf-8")
+    assert 'id="how-far-the-gradient-reaches"' in page
+    assert "Dashed: the network before training" in page
+    (shown,) = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["runs"].values()
+    np.testing.assert_allclose(shown["mean_gradient_norm"], np.nanmean(inspection.leaning.gradient, 0), rtol=1e-4)
+    start = untrained_model(run.config, run.corpus(), torch.device("cpu"))
+    expected = leaning(start, record(start, inspection.recording.ids), 8).gradient
+    np.testing.assert_allclose(shown["mean_gradient_norm_untrained"], np.nanmean(expected, 0), rtol=1e-4)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_long_stages_report_their_progress(tiny_run):
+    run, stages = load(tiny_run, device="cpu"), []
+    text = text_of_run(run, 300)
+    inspect_run(run, "tiny", text, 2, on_stage=lambda *stage: stages.append(stage))
+    fractions = [fraction for fraction, _ in stages]
+    assert fractions == sorted(fractions)
+    counts = Counter(name for _, name in stages)
+    assert counts["comparing with an n-gram model"] > 10
+    assert counts["measuring what predictions lean on"] > 3
+
+
+def test_a_better_unit_among_the_next_is_explained(counted, tmp_path):
+    page = counted.write(tmp_path).read_text(encoding="utf-8")
+    assert "a next unit may be better than the best one" in page
 
 
 def test_only_units_of_interest_are_stored_beyond_the_limit(counted, tmp_path, monkeypatch):
@@ -151,6 +187,21 @@ def test_every_kind_of_cell_has_a_page(make_run, tmp_path, cell):
     gates = re.search(r'<section id="gates">.*?</section>', html_text, re.DOTALL)[0]
     assert all(words in gates for words in GATE_TABLES[cell])
     assert "One step of" in (tmp_path / "step.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("learn_leak", [True, False])
+def test_half_lives_of_a_leak_with_zoneout(make_run, tmp_path, learn_leak):
+    text = "abcd" * 20
+    run = random_run(make_run, text, cell="leaky", learn_leak=learn_leak, leak_rate=0.25, zoneout_h=0.4)
+    with torch.no_grad():  # nothing else carries the state
+        run.model.recurrent.get_parameter("weight_hh_l0").zero_()
+    page = inspect(run, text, context=0).write(tmp_path).read_text(encoding="utf-8")
+    assert "With zoneout d, here 0.4, a unit keeps d of its old state" in page
+    gates = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["sections"]["gates"]
+    ids = torch.from_numpy(run.vocabulary.encode(text))[:, None]
+    kept = dynamics(run.model, ids, exponents=0).self_connection["h"]
+    np.testing.assert_allclose(kept, 0.85, rtol=1e-6)
+    np.testing.assert_allclose(gates["half_lives"]["layer 1"], np.log(0.5) / np.log(kept[0]), rtol=1e-6)
 
 
 def test_relu_units_have_no_saturation(make_run, tmp_path):

@@ -12,7 +12,7 @@ from bracket_counter import VOCABULARY, bracket_counter
 from test_recording import IDS, MODELS, V, network
 from torch.nn import functional as F
 
-from charlstm.inspection.leaning import leaning
+from charlstm.inspection.leaning import leaning, mean_by_distance
 from charlstm.inspection.recording import record
 
 K = 6
@@ -71,6 +71,21 @@ def test_influence_ends_at_the_start_of_a_document():
         np.testing.assert_allclose(together.gradient[10:30], alone.gradient, rtol=1e-4, atol=1e-6)
         assert (np.isnan(together.replaced[10:30]) == np.isnan(alone.replaced)).all()
         assert np.isnan(alone.replaced).sum() == 8 * 9 // 2
+
+
+def test_a_small_gradient_is_not_rounded_to_zero():
+    """The squares of its elements are zero in float32."""
+    model = network(cell="rnn")
+    with torch.no_grad():
+        model.recurrent.get_parameter("weight_hh_l0").mul_(1e-5)
+    gradient = leaning(model, record(model, IDS), K).gradient
+    assert (gradient[K:] > 0).all()
+    assert gradient[K:, -1].max() < 1e-22
+
+
+def test_the_mean_curve_is_over_the_scored_characters_with_context():
+    values = np.array([[np.nan, np.nan, np.nan], [2e-20, np.nan, np.nan], [4e-20, 1.0, np.nan], [6.0, 7.0, np.nan]])
+    assert mean_by_distance(values, np.array([True, True, True, False])) == pytest.approx([3e-20, 1.0], rel=1e-6)
 
 
 def test_closing_bracket_leans_on_the_opening_one():

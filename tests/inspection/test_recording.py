@@ -30,7 +30,8 @@ def network(**fields) -> LanguageModel:
     model = LanguageModel(ModelConfig(hidden_size=6, **fields), V)
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.mul_(2)
+            if parameter.requires_grad:
+                parameter.mul_(2)
     return model.eval()
 
 
@@ -93,3 +94,10 @@ def test_half_life_is_that_of_the_mean_rate():
     expected = np.log(2) / -np.log(recording.gates["z"].astype(np.float64)).mean(0)
     np.testing.assert_allclose(recording.half_lives, expected, rtol=1e-4)
     assert record(network(cell="rnn"), IDS).half_lives is None
+
+
+def test_half_lives_with_zoneout_are_those_of_the_probe():
+    model = network(cell="lstm", num_layers=2, zoneout_c=0.4)
+    recording = record(model, IDS)
+    kept = 0.4 + 0.6 * recording.gates["f"].astype(np.float64)
+    np.testing.assert_allclose(recording.half_lives, np.log(2) / -np.log(kept).mean(0), rtol=1e-4)

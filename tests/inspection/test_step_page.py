@@ -39,6 +39,13 @@ def page_of(text: str, kind: Kind = "characters", **fields: Any) -> str:
     return step_page(run_of(network, vocabulary), vocabulary.encode(text))
 
 
+@pytest.mark.parametrize(
+    ("nonlinearity", "source"), [("tanh", "Elman 1990, &#34;Finding structure in time&#34;"), ("relu", "Le, Jaitly")]
+)
+def test_page_cites_the_source_of_the_cell(nonlinearity: str, source: str) -> None:
+    assert source in page_of("abc", cell="rnn", nonlinearity=nonlinearity)
+
+
 class Page(HTMLParser):
     """The scripts, tags, attributes and characters of a page."""
 

@@ -11,8 +11,10 @@ import torch
 
 from charlstm.cells import CELLS
 from charlstm.config import ModelConfig
+from charlstm.errors import UserError
 from charlstm.memory.measures import MEASURES
 from charlstm.memory.schemas import SCHEMAS
+from charlstm.memory.text_measures import segments, segments_of_halves
 from charlstm.model import LanguageModel
 from charlstm.text.documents import Documents
 from charlstm.text.vocabulary import Vocabulary
@@ -67,6 +69,23 @@ def test_capacity_has_a_value_for_every_delay(random):
     result = measured("memory_capacity", run_of(PROSE), delays=4, steps=40, texts=6, random=random)
     assert set(result) == {"state", "last_character", "shuffled"}
     assert all(len(one["accuracy"]) == len(one["r_squared"]) == 5 for one in result.values())
+
+
+@pytest.mark.parametrize("size", [82, 83, 200, 245, 246, 247, 300, 5000])
+@pytest.mark.parametrize("count", [2, 5, 6])
+def test_readouts_are_tested_on_other_characters_than_they_are_trained_on(size, count):
+    chosen = segments_of_halves(np.arange(size), 40, count).numpy()
+    assert chosen.shape == (41, count)
+    assert (np.diff(chosen, axis=0) == 1).all()
+    assert chosen[:, : count // 2].max() < chosen[:, count // 2 :].min()
+    if size == 5000:  # the figures that were measured on long texts stay what they are
+        np.testing.assert_array_equal(chosen, segments(np.arange(size), 40, count))
+
+
+def test_capacity_needs_two_halves_with_a_segment_each():
+    run = run_of(PROSE[:80])
+    with pytest.raises(UserError, match="the first half of the test split has 40 characters, but 41 are needed"):
+        measured("memory_capacity", run, delays=4, steps=40, texts=6, random=False)
 
 
 def test_far_contexts_have_the_same_targets():

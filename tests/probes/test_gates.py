@@ -16,6 +16,7 @@ from charlstm.cells.base import sigmoid, tanh
 from charlstm.config import ModelConfig
 from charlstm.model import LanguageModel
 from charlstm.model.eval_mode import eval_mode
+from charlstm.probes.dynamics import dynamics
 from charlstm.probes.gates import characters, gate_arguments, gates
 from charlstm.text.vocabulary import Vocabulary
 
@@ -133,6 +134,37 @@ def test_the_half_life_of_a_forget_bias(bias, half_life, dtype):
     result = gates(network, text(5)).half_lives
     assert result is not None
     np.testing.assert_allclose(result, np.full((2, 3), half_life), rtol=5e-3)
+
+
+ZONEOUTS = [
+    {"cell": "lstm", "zoneout_c": 0.5},
+    {"cell": "lstm", "zoneout_h": 0.5, "zoneout_c": 0.1},
+    {"cell": "lstm", "zoneout_h": 0.5},
+    {"cell": "gru", "zoneout_h": 0.3},
+    {"cell": "coupled", "zoneout_c": 0.3},
+]
+
+
+@pytest.mark.parametrize("fields", ZONEOUTS, ids=str)
+@pytest.mark.parametrize("bias", [-3.0, 0.0, 4.0])
+def test_the_half_life_with_zoneout_is_that_of_the_self_connection(fields, bias):
+    network = LanguageModel(ModelConfig(hidden_size=3, num_layers=2, forget_bias=bias, **fields), V).double()
+    with torch.no_grad():
+        for name, parameter in network.recurrent.named_parameters():
+            if name.startswith("weight"):
+                parameter.zero_()
+    result = gates(network, text(6)).half_lives
+    kept = dynamics(network, text(6), exponents=0).self_connection["h" if fields["cell"] == "gru" else "c"]
+    np.testing.assert_allclose(result, np.log(0.5) / np.log(kept), rtol=1e-9)
+
+
+def test_a_long_half_life_with_zoneout_is_accurate():
+    network = LanguageModel(ModelConfig(hidden_size=3, forget_bias=40, zoneout_c=0.5), V)
+    with torch.no_grad():
+        for name, parameter in network.recurrent.named_parameters():
+            if name.startswith("weight"):
+                parameter.zero_()
+    np.testing.assert_allclose(gates(network, text(4)).half_lives, np.log(2) * 2 * np.exp(40), rtol=1e-6)
 
 
 def test_saturation_covers_all_steps_of_all_texts():

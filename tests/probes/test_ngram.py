@@ -141,3 +141,9 @@ def test_first_position_has_no_context():
 def test_order_out_of_range_is_refused(order):
     with pytest.raises(ValueError, match=f"1 up to the 3 characters .* found {order}"):
         NGram(np.zeros(3, np.uint8), 1, order)
+
+
+def test_progress_is_reported_for_each_order():
+    fractions = []
+    NGram(np.random.default_rng(1).integers(0, 4, 500), 4, 5, fractions.append)
+    np.testing.assert_allclose(fractions, np.arange(1, 10) / 10)

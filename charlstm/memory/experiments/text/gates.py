@@ -22,8 +22,8 @@ MAX_HALF_LIFE = 1e9
 WHAT = (
     "The gates of a trained network over text of the test split: how often each unit's gates are closed (below 0.1) "
     "and open (above 0.9; Karpathy, Johnson & Fei-Fei 2015), and each unit's half-life, the number of characters after "
-    f"which half of its state is left at the mean value of its forget gate. The heat map shows the forget gate over "
-    f"the beginning of the split for the {ROWS} units where it varies most."
+    "which half of its state is left, at the mean rate at which its forget gate reduces it over this text. The heat "
+    f"map shows the forget gate over the beginning of the split for the {ROWS} units where it varies most."
 )
 
 

@@ -14,10 +14,10 @@ from charlstm.text.visible import visible
 
 WHAT = (
     "After some numbers of training steps, on segments of the validation split: the effective depth of the gradient; "
-    "the longest half-life of a unit, at the mean value of its forget gate; the root mean square of the state (of c, "
-    "or of h in cells without c), since a tanh passes less than a tenth of the gradient where its argument is above "
-    "1.9; and the constant fraction of the output h, the mean square of the units' means divided by the mean square: 1 "
-    "if h is the same at all characters."
+    "the longest half-life of a unit, at the mean rate at which its forget gate reduces its state; the root mean "
+    "square of the state (of c, or of h in cells without c), since a tanh passes less than a tenth of the gradient "
+    "where its argument is above 1.9; and the constant fraction of the output h, the mean square of the units' means "
+    "divided by the mean square: 1 if h is the same at all characters."
 )
 MEASURED = {
     "depth": ("depth on text", "characters"),
