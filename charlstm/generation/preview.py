@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+from charlstm.errors import UserError
 from charlstm.generation.infilling import preview_infilling
 from charlstm.generation.requests import LeadIns, TextRequest
 from charlstm.generation.sampler import generate
@@ -33,7 +34,8 @@ def preview(
     complete documents as fit into ``length`` characters, up to 20, and at least the first, truncated if needed.
 
     For a bidirectional model, the beginning of ``text`` with a gap that the model filled, or "" without one.
-    ``on_chunk`` is as for `generate`, and ``lead_ins`` as for `TextRequest`.
+    "" also for a network whose probabilities become NaN, as may those of one without bounds that was trained on short
+    documents. ``on_chunk`` is as for `generate`, and ``lead_ins`` as for `TextRequest`.
     """
     if model.bidirectional:
         return (
@@ -41,7 +43,10 @@ def preview(
         )
     count = DOCUMENTS if end else 1
     request = TextRequest(length=length, until=end, leave_out_until=bool(end), lead_ins=lead_ins)
-    samples = generate(model, vocabulary, request, SAMPLING, seed, count, on_chunk)
+    try:
+        samples = generate(model, vocabulary, request, SAMPLING, seed, count, on_chunk)
+    except UserError:
+        return ""
     texts, remaining = [samples[0].full_text], length - len(samples[0].full_text)
     for sample in samples[1:]:
         remaining -= len(end) + len(sample.full_text)

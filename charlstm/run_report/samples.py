@@ -35,7 +35,10 @@ def by_temperature(run: LoadedRun, corpus: Corpus | None) -> Section:
     text = (
         f"{start} A low temperature prefers probable characters. The checkpoint is the {checkpoint} one, the seed is 1."
     )
-    samples = [Sample(f"temperature {t:g}", _sample(run, prime, t)) for t in TEMPERATURES]
+    try:
+        samples = [Sample(f"temperature {t:g}", _sample(run, prime, t)) for t in TEMPERATURES]
+    except UserError as error:  # a network that answers questions may run away beyond the answer
+        return Section("Samples by temperature", [f"There are none: {error}."])
     return Section("Samples by temperature", [text], samples=samples)
 
 

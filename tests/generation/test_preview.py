@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from test_generation_sampler import VOCABULARY, make_model
 
+from charlstm.errors import UserError
 from charlstm.generation import Sampling, TextRequest, generate, preview
 from charlstm.generation.beam import beam_search
 from charlstm.generation.controls import Controls
@@ -54,6 +56,16 @@ def test_preview_of_documents_has_as_many_as_fit(length, end):
     assert len(text) <= length
     count = next(n for n in range(1, 21) if end.join(texts[:n]) == text)
     assert count == 20 or len(end.join(texts[: count + 1])) > length
+
+
+def test_preview_of_a_network_that_runs_away_is_empty():
+    """As a recall network with rectified units may, beyond the answer: training goes on."""
+    model = make_model()
+    with torch.no_grad():
+        model.head.bias[0] = torch.nan
+    with pytest.raises(UserError, match="NaN"):
+        generate(model, VOCABULARY, TextRequest("", 50), MILD, 4)
+    assert preview(model, VOCABULARY, 50, 4) == ""
 
 
 def test_mark_may_be_longer_than_the_prompt():

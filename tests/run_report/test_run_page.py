@@ -8,6 +8,7 @@ import shutil
 
 import pytest
 
+from charlstm.api import LoadedRun
 from charlstm.config import dump_changes, load_config, parse_config
 from charlstm.errors import UserError
 from charlstm.run_report import page as module
@@ -77,6 +78,15 @@ def test_run_without_any_record(run):
     page = write_run_report(run, is_complete=False)[0].read_text(encoding="utf-8")
     assert "tiny has no held-out score yet." in page
     assert "Nothing is recorded yet." in page
+
+
+def test_network_that_runs_away_has_a_report_without_samples(run, monkeypatch):
+    def fail(*_, **__):
+        raise UserError("the model's probabilities are NaN")
+
+    monkeypatch.setattr(LoadedRun, "generate", fail)
+    page = write_run_report(run)[0].read_text(encoding="utf-8")
+    assert "There are none: the model&#39;s probabilities are NaN." in page
 
 
 def test_missing_text_is_a_remark(run, corpus_file, tmp_path):
