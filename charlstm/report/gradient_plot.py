@@ -67,14 +67,15 @@ def gradient_plot(
         grid_lines(axes)
         axes.set_xlabel("characters back, k")
         axes.set_ylabel("nats per unit of x")
-        axes.set_title("Gradient over the lag")
+        is_known = any(untrained.values())
+        axes.set_title(f"Gradient over the lag{' (dashed: untrained)' * is_known}")
         label_ends(axes, ends, gap)
         caption = (
             "Mean norm of the gradient of -ln p of a character with respect to x, the input vector of the first layer, "
             "k characters before, in nats per unit of x. A straight line is an exponential decay. The height depends "
             "on the size of x, the slope does not."
         )
-        if any(untrained.values()):
+        if is_known:
             caption += " Dashed: the network before training, on the beginning of the text."
         alt = "Line plot of the norm of the gradient, logarithmic, against the lag in characters. "
         return finish(figure, name, alt + " ".join(descriptions), caption)
