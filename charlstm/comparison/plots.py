@@ -13,7 +13,8 @@ from charlstm.comparison.results import Comparison, RunResult
 from charlstm.comparison.statistics import summarize
 from charlstm.report.axes import End, amount_axis, label_ends, label_row, labeled_canvas, score_axis
 from charlstm.report.document import Figure
-from charlstm.report.drawing import INK, canvas, color, finish, placeholder_on_error, short, stroke, style
+from charlstm.report.drawing import INK, canvas, color, finish, placeholder_on_error, stroke, style
+from charlstm.report.labels import distinct
 from charlstm.text.visible import visible
 
 Curve = NDArray[np.float64]
@@ -36,7 +37,7 @@ def learning_curves(
     with style():
         figure, axes, gap = labeled_canvas(len(curves))
         all_points = np.concatenate([curve for drawn in curves.values() for curve in drawn], axis=1)
-        ends: list[End] = []
+        ends, labels = list[End](), distinct(curves)
         for name, drawn in curves.items():
             line_style = stroke(colors[name])
             mean = mean_curve(drawn)
@@ -46,7 +47,7 @@ def learning_curves(
             if mean.size:
                 axes.plot(*mean, linewidth=2.2, marker=_marker(mean), markersize=5, **line_style)
             end = mean[:, -1] if mean.size else drawn[0][:, -1]
-            ends.append(End(f"{short(name)} {end[1]:.2f}", line_style["color"], float(end[0]), float(end[1])))
+            ends.append(End(f"{labels[name]} {end[1]:.2f}", line_style["color"], float(end[0]), float(end[1])))
         amount_axis(axes, all_points[0])
         axes.set_xlabel(f"{unit}s trained on" if along == "characters" else "seconds of training")
         score_axis(axes, all_points[1])
@@ -83,7 +84,8 @@ def final_scores(comparison: Comparison, colors: dict[str, int]) -> Figure | Non
                 axes.plot([mean, mean], [row - 0.22, row + 0.22], color=shade, linewidth=2.4)
             axes.plot(values, [row] * len(values), "o", color=shade, markersize=7, alpha=0.75, markeredgewidth=0)
             label_row(axes, row, f"{mean:.3f}", color=shade, fontweight="bold")
-        axes.set_yticks(range(len(summaries)), [short(summary.name) for summary in summaries], color=INK)
+        labels = distinct(summary.name for summary in summaries)
+        axes.set_yticks(range(len(summaries)), [labels[summary.name] for summary in summaries], color=INK)
         axes.set_ylim(len(summaries) - 0.5, -0.5)
         lowest = min(value for summary in summaries for _, value in summary.bits)
         highest = max(value for summary in summaries for _, value in summary.bits)

@@ -17,7 +17,7 @@ import charlstm
 from charlstm.comparison.plots import final_scores, learning_curves, mean_curve
 from charlstm.comparison.report import write_report
 from charlstm.comparison.results import Arm, Comparison, Evaluation, arm_colors
-from charlstm.report.drawing import PALETTE, compact, short, spread
+from charlstm.report.drawing import PALETTE, compact, spread
 
 ROOT = Path(charlstm.__file__).parents[1]
 
@@ -135,13 +135,6 @@ def test_spread_keeps_order_and_limits():
     assert spread([0.0, 0.01], gap=0.1) == pytest.approx([0.0, 0.1])
     moved = spread([0.97, 0.98, 0.99], gap=0.1)
     assert moved == pytest.approx([0.8, 0.9, 1.0])
-
-
-def test_short_keeps_both_ends():
-    assert short("lstm") == "lstm"
-    assert short("peephole-on-a-long-text-7").startswith("peephole")
-    assert short("peephole-on-a-long-text-7").endswith("text-7")
-    assert len(short("x" * 99)) <= 16
 
 
 @pytest.mark.parametrize(("value", "text"), [(0, "0"), (500, "500"), (20_000, "20k"), (1.5e6, "1.5M"), (2e9, "2G")])
