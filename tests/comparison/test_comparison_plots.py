@@ -51,6 +51,17 @@ def test_learning_curves_show_every_arm(comparison, along):
     assert "rnn goes from" in figure.alt
 
 
+@pytest.mark.usefixtures("_only_svg")
+def test_curves_of_a_sample_say_so_and_name_the_scores_on_all_text(comparison, make_run):
+    sampled = [make_run(2.3, s, samples=True, whole_split_nats={"best": 2.5 * math.log(2)}) for s in (1, 2)]
+    mixed = replace(comparison, arms=[comparison.arms[0], Arm("rnn", sampled)])
+    figure = learning_curves(mixed, "characters", arm_colors(mixed.arms))
+    assert "rnn, sample 2.30" in figure.svg
+    assert "lstm, sample" not in figure.svg
+    assert "on all of it, the best networks have rnn 2.500 " in figure.caption
+    assert "sample" not in learning_curves(comparison, "characters", arm_colors(comparison.arms)).caption
+
+
 def test_final_scores_show_every_arm_and_its_mean(comparison):
     figure = final_scores(comparison, arm_colors(comparison.arms))
     assert figure is not None
