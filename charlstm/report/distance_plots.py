@@ -206,7 +206,7 @@ def context_plot(
         label_ends(axes, ends, gap)
         alt = f"Line plot of held-out bits per {unit} against the {unit}s of context. " + " ".join(descriptions)
         caption = "Lower is better; a curve is flat where its model does not use more context." + (
-            " Band: interval of two 95% bounds."
+            " Band: from the lower to the upper 95% bound."
             if any(np.isfinite(values[:, 1:]).any() for values in drawn.values())
             else ""
         )

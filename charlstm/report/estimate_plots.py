@@ -89,7 +89,8 @@ def bars_plot(
         lines = "".join(f" {visible(mark)} is at {_format(value, unit)}." for mark, value in marks.items())
         alt = f"Bar plot: {visible(title)}.{lines} " + " ".join(descriptions)
         has_intervals = any(np.isfinite(array[:, 1:]).any() for array in values.values())
-        return finish(figure, name, alt, "Line through a dot: interval of two 95% bounds." if has_intervals else "")
+        caption = "Line through a dot: from the lower to the upper 95% bound." if has_intervals else ""
+        return finish(figure, name, alt, caption)
 
 
 @placeholder_on_error
@@ -147,7 +148,7 @@ def difference_plot(
         axes.set_title(visible(title))
         label_ends(axes, ends, gap)
         alt = f"Plot of differences in bits by distance: {visible(title)}. " + " ".join(descriptions)
-        return finish(figure, name, alt, "Below zero is better. Vertical lines: intervals of two 95% bounds.")
+        return finish(figure, name, alt, "Below zero is better. Vertical lines: from the lower to the upper 95% bound.")
 
 
 class _Row(NamedTuple):
