@@ -172,7 +172,7 @@ def table(rows: Sequence[Sequence[str]], title: str = "", prose: bool = False, o
     """Print rows of plain text as a table; the first row is the header. Control characters are escaped.
 
     Numbers are never broken. On a terminal that is too narrow, cells are wrapped at spaces, and if that is not enough,
-    columns are left out, which a line below the table names.
+    columns are left out, which a line below the table names. Elsewhere, a table is as wide as its cells.
 
     Args:
         prose: align the columns after the first to the left, for text; otherwise to the right, for numbers.
@@ -186,8 +186,7 @@ def table(rows: Sequence[Sequence[str]], title: str = "", prose: bool = False, o
         _printable(title),
         prose,
         list(map(_printable, optional)),
-        width=columns or layout.WIDE,
-        can_omit=columns is not None,
+        width=columns,
         is_styled=columns is not None,
         lines="─" if _is_encodable("─") else "-",
     )

@@ -1,4 +1,4 @@
-"""Draws tables as text of a given width."""
+"""Draws tables as text, of a given width or of that of their cells."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ def draw_table(
     prose: bool = False,
     optional: Sequence[str] = (),
     *,
-    width: int,
-    can_omit: bool = False,
+    width: int | None,
     is_styled: bool = False,
     lines: str = "─",
 ) -> tuple[str, list[str]]:
@@ -26,7 +25,8 @@ def draw_table(
 
     Args:
         prose: align the columns after the first to the left, for text; otherwise to the right, for numbers.
-        optional, can_omit: which columns may be left out if the table does not fit, as for :func:`fit_table`.
+        optional: which columns are left out first if the table does not fit, as for :func:`fit_table`.
+        width: columns of the terminal; None for no limit, so that nothing is wrapped, left out or padded at the end.
         is_styled: with escape codes that make the header bold.
         lines: the character of horizontal lines.
 
@@ -37,7 +37,8 @@ def draw_table(
     from rich.table import Table
     from rich.text import Text
 
-    (header, *body), omitted = fit_table(rows, width - EDGES, optional, can_omit)
+    given = [list(row) for row in rows]
+    (header, *body), omitted = (given, []) if width is None else fit_table(given, width - EDGES, optional)
     table = Table(
         title=Text(title) if title else None,
         title_justify="left",
@@ -53,4 +54,5 @@ def draw_table(
     unbounded = 1 << 16  # the cells are wrapped already
     console = Console(file=buffer, width=unbounded, highlight=False, no_color=not is_styled, force_terminal=is_styled)
     console.print(table)
-    return buffer.getvalue(), omitted
+    text = buffer.getvalue()
+    return text if width else "\n".join(line.rstrip(" ") for line in text.split("\n")), omitted

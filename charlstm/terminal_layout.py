@@ -70,7 +70,6 @@ def fit_table(
     rows: Sequence[Sequence[str]],
     width: int,
     optional: Sequence[str] = (),
-    can_omit: bool = True,
     gap: int = 3,
 ) -> tuple[list[list[str]], list[str]]:
     """Fit a table into a width: wrap its cells at spaces, then break long words, then leave out columns.
@@ -79,9 +78,9 @@ def fit_table(
         rows: the cells, header first; a cell may have several lines.
         optional: headers of the columns that are left out first, in this order; then the last columns are. The first
             column and one more always stay.
-        can_omit: whether columns may be left out; without, and in the columns that stay, only numbers are not broken,
-            so that the table can be too wide.
         gap: columns of the terminal between two columns of the table.
+
+    In the columns that stay, only numbers are not broken, so that the table can be too wide.
 
     Returns the rows, and the headers of the columns that are left out.
     """
@@ -93,7 +92,7 @@ def fit_table(
 
     if excess([_width(column) for column in columns]) <= 0:
         return [list(row) for row in rows], []
-    while excess(lowest := [_lowest_width(column) for column in columns]) > 0 and can_omit and len(columns) > 2:
+    while excess(lowest := [_lowest_width(column) for column in columns]) > 0 and len(columns) > 2:
         headers = [column[0] for column in columns]
         candidates = [headers.index(name) for name in optional if name in headers[1:]]
         omitted.append(columns.pop(candidates[0] if candidates else -1)[0])

@@ -155,6 +155,8 @@ def test_load_errors(tiny_run, tmp_path):
     with pytest.raises(UserError, match="expected best or last"):
         charlstm.load(tiny_run, "newest")
     with pytest.raises(UserError, match="damaged, or not a checkpoint"):
+        charlstm.load(tiny_run / "metrics.jsonl")
+    with pytest.raises(UserError, match="is a configuration, not a run"):
         charlstm.load(tiny_run / "config.yaml")
     with pytest.raises(UserError, match="device cuda:99 is not available"):
         charlstm.load(tiny_run, device="cuda:99")

@@ -119,6 +119,15 @@ def test_force_color_does_not_color_tables_in_files(capsys, monkeypatch):
         assert text in output
 
 
+def test_table_in_a_file_is_as_wide_as_its_cells(capsys):
+    """Programs read it by line: no cell is wrapped, and no line ends with spaces."""
+    console.table([["name", "text"], ["a", "word " * 100 + "end"], ["b", "c"]], "title", prose=True)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "title"
+    assert any(line.endswith("word " * 100 + "end") for line in lines)
+    assert all(line == line.rstrip() for line in lines)
+
+
 def test_control_characters_are_escaped_on_a_terminal():
     with Terminal():
         text = console.escape_for_terminal("a\x1b[2J\r\n\tb\u202e")

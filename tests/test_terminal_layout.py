@@ -46,7 +46,6 @@ def test_optional_columns_are_left_out_first_then_the_last():
     assert fit_table(rows, 40, ["a"]) == ([["name", "b", "c"], ["x" * 14, "2" * 9, "3" * 9]], ["a"])
     assert fit_table(rows, 30, ["a"])[1] == ["a", "c"]
     assert fit_table(rows, 5, ["a"])[1] == ["a", "c"]
-    assert fit_table(rows, 5, ["a"], can_omit=False)[1] == []
 
 
 def test_parts_of_the_highest_rank_are_left_out_first():

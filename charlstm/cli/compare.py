@@ -103,9 +103,9 @@ def compare(
     held or undecided. The folders of two such comparisons, one of them with other seeds, are compared claim by claim.
     """
     from charlstm import console
-    from charlstm.comparison.folders import check_folder
     from charlstm.config.ready import ready_configs
     from charlstm.errors import UserError
+    from charlstm.runs.contents import check_folder
     from charlstm.runs.names import find_run
 
     keep_files = KEEP if keep is None else check_choice("--keep", keep, "weights", "nothing", "all")

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from charlstm.cli.options import expand_home
+from charlstm.cli import completion
+from charlstm.cli.options import check_choice, expand_home
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
 WIDTH = 100
+ACTIONS = ("list", "show", "copy")
 
 
 def config(
     action: Annotated[
-        Literal["list", "show", "copy"] | None,
+        str | None,
         typer.Argument(
+            autocompletion=completion.words(*ACTIONS),
             help="list: the ready configurations; show NAME: print one; copy NAME [FILE]: write one into a file. "
-            "Without it, the fields are printed."
+            "Without it, the fields are printed.",
         ),
     ] = None,
     name: Annotated[str | None, typer.Argument(help="The name of a ready configuration.")] = None,
@@ -52,7 +55,7 @@ def config(
     if schema + compare + sweep > 1:
         raise typer.BadParameter("give only one of --schema, --compare and --sweep")
     if action is not None:
-        _ready(action, name, file, schema or compare or sweep)
+        _ready(check_choice("action", action, *ACTIONS), name, file, schema or compare or sweep)
         return
     if schema:
         console.out_json(json_schema(), indent=2)

@@ -32,7 +32,7 @@ def run_memory_comparison(
     from charlstm import console
     from charlstm.cli.guard import SavedWork
     from charlstm.cli.steps_progress import show_steps
-    from charlstm.comparison.tables import verdict_rows
+    from charlstm.comparison.tables import BOUNDS, untested_claims, verdict_rows
     from charlstm.jobs.base import Stopped
     from charlstm.jobs.pools import make_pool
     from charlstm.jobs.processes import default_number
@@ -62,7 +62,11 @@ def run_memory_comparison(
             raise typer.Exit(signals.exit_code) from None
     files, document = comparison.write(folder / "report")
     if rows := verdict_rows(document.verdicts):
-        console.table(rows, comparison.title, prose=True, optional=["criterion", "interval", "measured"])
+        console.table(rows, comparison.title, prose=True, optional=["criterion", BOUNDS, "measured"])
+    for line in untested_claims(document.verdicts):
+        console.out_wrapped(line)
+    for line in comparison.remarks(document.verdicts):
+        console.out_wrapped(line)
     for sentence in document.headline:
         console.out_wrapped(sentence)
     console.out(f"report: {files[0]}")

@@ -50,11 +50,12 @@ def read_arguments(arguments: Sequence[str], resume: bool, name: str | None, run
     first = expand_home(arguments[0])
     if len(arguments) == 1:
         if resume and first.suffix.lower() not in SUFFIXES and (is_folder(first) or not path_exists(first)):
+            from charlstm.runs.contents import why_no_run
             from charlstm.runs.names import find_run
 
             run = find_run(first, runs)
             if not path_exists(run / "config.yaml"):
-                raise UserError(f"{run} is not a run directory: it has no config.yaml")
+                raise UserError(why_no_run(run))
             fixed = ("name", "runs") if run == first else ("name",)
             return Given(read_recorded(run / "config.yaml"), run.name, run=run, fixed=fixed)
         if is_folder(first) and path_exists(first / "config.yaml"):

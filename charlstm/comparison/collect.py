@@ -19,6 +19,7 @@ from charlstm.files import open_regular
 from charlstm.generation import preview
 from charlstm.paths import path_exists
 from charlstm.report.writer import REPORT
+from charlstm.runs.contents import why_no_run
 from charlstm.runs.metrics import whole_split_nats
 from charlstm.text.corpus import Corpus
 from charlstm.training.gap_advice import gap_advice
@@ -42,7 +43,7 @@ def read_run(
     """
     run = load(path)
     if run.directory is None:
-        raise UserError(f"{path} is not a run directory")
+        raise UserError(why_no_run(path))
     records = run.metrics
     training, evaluations = ([r for r in records if r["kind"] == kind] for kind in ("train", "evaluation"))
     model = run.config.model

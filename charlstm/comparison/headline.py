@@ -30,7 +30,6 @@ def _headline(comparison: Comparison, kind: str) -> list[str]:
         names = ", ".join(visible(arm.name) for arm in comparison.arms)
         return [f"No held-out score yet: {names}."]
     compared = [d for d in differences(comparison) if d.mean_bits is not None]
-    digits = 3 if any(abs(d.mean_bits or 0.0) < 0.05 for d in compared) else 2
     fewest = min(summary.parameters[0] for summary in scored)
     most = max(summary.parameters[1] for summary in scored)
     is_matched, many = most <= 1.01 * fewest, len(scored) > MANY_ARMS
@@ -38,15 +37,15 @@ def _headline(comparison: Comparison, kind: str) -> list[str]:
         scored = sorted(scored, key=lambda summary: summary.mean_bits or 0.0)
     parts = []
     for index, summary in enumerate(scored):
-        score = f"{summary.mean_bits:.{digits}f}"
+        score = f"{summary.mean_bits:.3f}"
         if index == 0:
             score = f"reaches {kind}{score} bits per {comparison.unit} of held-out text"
         details = [] if is_matched or many else [f"{count_range(*summary.parameters)} parameters"]
         if not many:
-            details.append(_seeds(summary, digits))
+            details.append(_seeds(summary))
         parts.append(f"{visible(summary.name)} {score}" + (f" ({'; '.join(details)})" if details else ""))
     start = f"At {_about(fewest, most)} parameters, " if is_matched else ""
-    return [start + ", ".join(parts) + ".", *(_difference_sentence(d, digits) for d in compared if not many)]
+    return [start + ", ".join(parts) + ".", *(_difference_sentence(d) for d in compared if not many)]
 
 
 def _training_scores(comparison: Comparison, kind: str) -> list[str]:
@@ -68,16 +67,16 @@ def _about(fewest: int, most: int) -> str:
     return f"about {round((fewest + most) / 2 / step) * step:,}"
 
 
-def _seeds(summary: ArmSummary, digits: int) -> str:
+def _seeds(summary: ArmSummary) -> str:
     if len(summary.bits) < 2:
         return "one seed"
-    return f"{len(summary.bits)} seeds, {summary.lowest_bits:.{digits}f} to {summary.highest_bits:.{digits}f}"
+    return f"{len(summary.bits)} seeds, {summary.lowest_bits:.3f} to {summary.highest_bits:.3f}"
 
 
-def _difference_sentence(d: Difference, digits: int) -> str:
-    text = f"Difference {visible(d.arm)} minus {visible(d.reference)}: {d.mean_bits:+.{digits}f} bits"
+def _difference_sentence(d: Difference) -> str:
+    text = f"Difference {visible(d.arm)} minus {visible(d.reference)}: {d.mean_bits:+.3f} bits"
     if d.interval_bits is None:
         return f"{text} ({d.reason})."
     low, high = d.interval_bits
     verdict = "" if d.excludes_zero else "; it includes zero, so these seeds show no difference"
-    return f"{text} [95% interval {low:+.{digits}f} to {high:+.{digits}f}, {len(d.pairs)} seeds]{verdict}."
+    return f"{text} [95% interval {low:+.3f} to {high:+.3f}, {len(d.pairs)} seeds]{verdict}."

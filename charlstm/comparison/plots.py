@@ -13,7 +13,8 @@ from charlstm.comparison.results import Comparison, RunResult
 from charlstm.comparison.statistics import summarize
 from charlstm.report.axes import End, amount_axis, label_ends, label_row, labeled_canvas, score_axis
 from charlstm.report.document import Figure
-from charlstm.report.drawing import INK, canvas, color, finish, placeholder_on_error, short, stroke, style
+from charlstm.report.drawing import INK, canvas, color, finish, placeholder_on_error, stroke, style
+from charlstm.report.labels import distinct
 from charlstm.text.visible import visible
 
 Curve = NDArray[np.float64]
@@ -33,10 +34,11 @@ def learning_curves(
     curves = {name: drawn for name, drawn in curves.items() if drawn}
     if not curves:
         return None
+    sampled = {arm.name for arm in comparison.arms if any(run.samples for run in arm.runs)}
     with style():
         figure, axes, gap = labeled_canvas(len(curves))
         all_points = np.concatenate([curve for drawn in curves.values() for curve in drawn], axis=1)
-        ends: list[End] = []
+        ends, labels = list[End](), distinct(curves)
         for name, drawn in curves.items():
             line_style = stroke(colors[name])
             mean = mean_curve(drawn)
@@ -46,7 +48,8 @@ def learning_curves(
             if mean.size:
                 axes.plot(*mean, linewidth=2.2, marker=_marker(mean), markersize=5, **line_style)
             end = mean[:, -1] if mean.size else drawn[0][:, -1]
-            ends.append(End(f"{short(name)} {end[1]:.2f}", line_style["color"], float(end[0]), float(end[1])))
+            label = labels[name] + ", sample" * (name in sampled)
+            ends.append(End(f"{label} {end[1]:.2f}", line_style["color"], float(end[0]), float(end[1])))
         amount_axis(axes, all_points[0])
         axes.set_xlabel(f"{unit}s trained on" if along == "characters" else "seconds of training")
         score_axis(axes, all_points[1])
@@ -62,6 +65,7 @@ def learning_curves(
         caption = f"Over {x_label}; lower is better." + (
             " Bold: mean over seeds, where all of them have points. Thin: each seed." if several else ""
         )
+        caption += _on_all_text(comparison) if sampled else ""
         name = _plot_name(kind, "learning-curves-" + (f"{unit}s" if along == "characters" else along))
         return finish(figure, name, alt, caption)
 
@@ -83,7 +87,8 @@ def final_scores(comparison: Comparison, colors: dict[str, int]) -> Figure | Non
                 axes.plot([mean, mean], [row - 0.22, row + 0.22], color=shade, linewidth=2.4)
             axes.plot(values, [row] * len(values), "o", color=shade, markersize=7, alpha=0.75, markeredgewidth=0)
             label_row(axes, row, f"{mean:.3f}", color=shade, fontweight="bold")
-        axes.set_yticks(range(len(summaries)), [short(summary.name) for summary in summaries], color=INK)
+        labels = distinct(summary.name for summary in summaries)
+        axes.set_yticks(range(len(summaries)), [labels[summary.name] for summary in summaries], color=INK)
         axes.set_ylim(len(summaries) - 0.5, -0.5)
         lowest = min(value for summary in summaries for _, value in summary.bits)
         highest = max(value for summary in summaries for _, value in summary.bits)
@@ -124,6 +129,14 @@ def mean_curve(curves: Sequence[Curve]) -> Curve:
 def _score_kind(comparison: Comparison) -> str:
     """The kind of score, if it is not a likelihood: a plot must name it even outside the page."""
     return "" if all(run.causal for run in comparison.runs) else "Pseudo-likelihood"
+
+
+def _on_all_text(comparison: Comparison) -> str:
+    """The best scores on all of the held-out text, which those of a sample in the curves are not."""
+    known = [arm for arm in comparison.arms if any("best" in run.whole_split_nats for run in arm.runs)]
+    scores = [f"{visible(one.name)} {one.mean_bits:.3f}" for one in map(summarize, known) if one.mean_bits is not None]
+    best = f"; on all of it, the best networks have {', '.join(scores)} (as in the table)" if scores else ""
+    return f" The curves score a sample of the held-out text{best}."
 
 
 def _plot_name(kind: str, name: str) -> str:

@@ -8,11 +8,18 @@ from charlstm.comparison.record import to_json
 from charlstm.comparison.results import Comparison, RunResult
 from charlstm.comparison.statistics import ArmSummary, Difference, differences, final_training_nats, summarize
 from charlstm.config import as_yaml
-from charlstm.report.document import Table, Verdict
+from charlstm.report.document import Table, Verdict, VerdictWord
 from charlstm.text.visible import visible
 from charlstm.units import bits
 
 PSEUDO = "pseudo-likelihood"
+BOUNDS = "95% bound on each side"
+"""The header of bounds that decide a claim; between them is a 90% interval."""
+UNTESTED: dict[VerdictWord, tuple[str, str]] = {
+    "needs the full run": ("needs the full run", "need the full run"),
+    "not run": ("was not tested in this run", "were not tested in this run"),
+}
+"""Why a claim has no verdict, of one claim and of several."""
 
 
 def summary_table(comparison: Comparison, causal: bool = True) -> list[list[str]]:
@@ -122,11 +129,21 @@ def _setting(value: object) -> str:
 
 
 def verdict_rows(verdicts: Sequence[Verdict]) -> list[list[str]]:
-    """Claims and whether they held, as rows of plain strings, header first; empty without claims."""
-    if not verdicts:
+    """The claims that were tested, and whether they held, as rows of plain strings, header first; empty without one."""
+    rows = [[v.claim, v.criterion, v.measured or "–", v.interval or "–", v.word] for v in verdicts if v.is_judged]
+    if not rows:
         return []
-    rows = [[v.claim, v.criterion, v.measured or "–", v.interval or "–", v.word] for v in verdicts]
-    return [["claim", "criterion", "measured", "interval", "verdict"], *(list(map(visible, row)) for row in rows)]
+    return [["claim", "criterion", "measured", BOUNDS, "verdict"], *(list(map(visible, row)) for row in rows)]
+
+
+def untested_claims(verdicts: Sequence[Verdict]) -> list[str]:
+    """How many claims were not tested, and why, a line for each reason."""
+    lines = []
+    for word, (one, several) in UNTESTED.items():
+        count = sum(v.word == word for v in verdicts)
+        more = " more" if len(verdicts) > count else ""
+        lines += [f"{count}{more} claim{'s' if count > 1 else ''} {several if count > 1 else one}"] if count else []
+    return lines
 
 
 def _score(value: float | None) -> str:

@@ -25,10 +25,13 @@ def load_comparison(path: Path, overrides: Sequence[str] = (), quick: bool = Fal
     """
     document = read_yaml(path)
     reject_other_command(path, document.data, "compare")
+    is_memory = "experiments" in document.data
+    if quick and not is_memory:
+        raise UserError(f"{path} has no quick form: only comparisons of memories, with experiments, have one")
     changes = document.data.get("quick") or []
     if quick and not (isinstance(changes, list) and changes and all(isinstance(change, str) for change in changes)):
-        raise UserError(f"{path} has no quick form: quick must be a list of changes, such as seeds=2")
-    if "experiments" not in document.data:
+        raise UserError(f"{path} has no quick form: its field quick must be a list of changes, such as seeds=2")
+    if not is_memory:
         return _as_arms(document, overrides)
     from charlstm.config.memory import MemoryConfig  # many models, which a comparison of arms does without
     from charlstm.config.validation import validate

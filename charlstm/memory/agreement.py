@@ -76,9 +76,12 @@ def agreement(words: Sequence[VerdictWord]) -> Agreement:
 
 
 def summary(rows: Sequence[Sequence[str]]) -> str:
-    """``Of 25 claims: 16 agree, 1 all undecided, 3 some undecided, 0 contradict, 5 not judged in all.``"""
+    """``Of 25 claims: 16 agree, 1 all undecided, 3 some undecided, 0 contradict, 5 not judged in all. ...``"""
     counts = Counter(row[-1] for row in rows[1:])
-    return f"Of {len(rows) - 1} claims: {', '.join(f'{counts[word]} {word}' for word in get_args(Agreement))}."
+    return (
+        f"Of {len(rows) - 1} claims: {', '.join(f'{counts[word]} {word}' for word in get_args(Agreement))}. In "
+        "brackets: the 95% bound on each side."
+    )
 
 
 def _check_repetition(folders: str, first: dict[str, Any], second: dict[str, Any]) -> None:

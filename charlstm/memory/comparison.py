@@ -30,6 +30,8 @@ from charlstm.text.visible import visible
 from charlstm.units import finite
 
 FORMAT = 1
+DECIDING_SEEDS = 5
+"""The least number of seeds that can decide a claim about half of them, or about a median: 0.5**5 < 1 - 95%."""
 
 
 class MemoryComparison:
@@ -167,7 +169,7 @@ class MemoryComparison:
             self.title,
             headline(results, self.config),
             [*sections, method(self.config, self.folder, made_by), *revised_claims(self.config)],
-            changes(self.config, self.folder),
+            [*changes(self.config, self.folder), *self.remarks(verdicts)],
             verdicts,
         )
         record = {
@@ -188,6 +190,16 @@ class MemoryComparison:
             "config": finite(self.config.model_dump(mode="json")),
         }
         return write_document(document, record, folder), document
+
+    def remarks(self, verdicts: Sequence[Verdict]) -> list[str]:
+        """Why claims are undecided whatever was measured: there are too few seeds for bounds."""
+        if self.config.seeds >= DECIDING_SEEDS or all(verdict.word != "undecided" for verdict in verdicts):
+            return []
+        seeds = f"{self.config.seeds} seeds decide" if self.config.seeds > 1 else "1 seed decides"
+        return [
+            f"{seeds} no claim about half of the seeds or a median: that takes {DECIDING_SEEDS} seeds, since each "
+            "bound is right in 95% of all repetitions."
+        ]
 
     def _complete_experiment(self, name: str) -> MemoryExperiment | None:
         """The experiment, if all its runs and measurements with these settings are complete."""
@@ -234,7 +246,7 @@ def headline(results: dict[str, ExperimentResult], config: MemoryConfig) -> list
         starts = [lags[start] for start in config.starts(arm) if start in lags] or [lags[arm]]
         worst, best = (choose(starts, key=lambda metric: metric.value) for choose in (min, max))
         if worst.value < best.value:
-            text = f"{worst.value:g} to {best.text}, by its start"
+            text = f"{worst.text.removesuffix(' or more')} to {best.text}, by its start"
         else:
             text = best.text + (" from every start" if len(starts) > 1 else "")
         parts.append(f"{visible(arm)}: {text}")

@@ -25,6 +25,7 @@ from charlstm.comparison.intervals import (
 from charlstm.report.estimate_plots import Estimate
 
 ExperimentClass = TypeVar("ExperimentClass", bound=Any)
+TOO_FEW = "too few for bounds"
 
 
 @dataclass(frozen=True)
@@ -119,12 +120,11 @@ def median_metric(values: Sequence[float], unit: str, end: float = math.inf, mis
     missing: further seeds, without a value; see `mean_metric`.
     """
     median, (low, high) = statistics.median(values), median_bounds(values) or (math.nan, math.nan)
-    interval = "" if math.isnan(low) else f"{_seeds(len(values))}: {_short(low)} to {_short(high)}"
-    interval += " or more" if high >= end else ""
+    ends = TOO_FEW if math.isnan(low) else f"{_short(low)} to {_short(high)}" + (" or more" if high >= end else "")
     text = f"{_short(median)} {unit}".rstrip() + (" or more" if median >= end else "")
     if missing:
         return MetricValue(median, text, _without_value(missing, missing + len(values)))
-    return MetricValue(median, text, interval, low, math.inf if high >= end else high)
+    return MetricValue(median, text, f"{_seeds(len(values))}: {ends}", low, math.inf if high >= end else high)
 
 
 def _short(value: float) -> str:
@@ -134,7 +134,7 @@ def _short(value: float) -> str:
 
 def _interval(covers: str, bounds: Bounds, format_spec: str) -> str:
     low, high = bounds
-    return "" if math.isnan(low) else f"{covers}: {low:{format_spec}} to {high:{format_spec}}"
+    return f"{covers}: {TOO_FEW}" if math.isnan(low) else f"{covers}: {low:{format_spec}} to {high:{format_spec}}"
 
 
 def _without_value(missing: int, seeds: int) -> str:
@@ -163,5 +163,6 @@ def reach_metric(
     low, high = (_longest(lengths, [bound[side] >= fraction for bound in bounds]) for side in (0, 1))
     is_open = high == max(lengths)
     interval = f"{_seeds(seeds)}: {low:,} to {high:,}" + (" or more" if is_open else "")
-    text = f"{value:,} {unit}".rstrip() + (" or more" if value == max(lengths) else "")
+    reached = f"{value:,}" if value else f"less than {min(lengths):,}"
+    text = f"{reached} {unit}".rstrip() + (" or more" if value == max(lengths) else "")
     return MetricValue(value, text, interval, low, math.inf if is_open else high)

@@ -8,8 +8,9 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure as MplFigure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 from charlstm.report.drawing import FULL_WIDTH, HEIGHT, MUTED, WIDTH, canvas, compact, percent, spread
@@ -17,6 +18,7 @@ from charlstm.text.visible import visible
 
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 LABEL_GAP = 0.075  # from one label to the next, as a fraction of the standard height
+SCORE_RANGE = 5.0  # bits; one diverged run would compress all other curves into a line at the bottom
 
 
 class End(NamedTuple):
@@ -53,8 +55,8 @@ def label_ends(axes: Axes, ends: Sequence[End], gap: float) -> None:
             arrowprops={
                 "arrowstyle": "-",
                 "relpos": (0.0, 0.5),
-                "color": end.color,
-                "alpha": 0.5,
+                "color": MUTED,  # unlike a curve, which it would seem to continue
+                "linestyle": (0, (1, 3)),
                 "linewidth": 0.8,
                 "shrinkA": 1,
                 "shrinkB": 2,
@@ -110,10 +112,13 @@ def mark_positions(axes: Axes, positions: Mapping[str, float]) -> None:
         )
 
 
-def panels(count: int, height: float = HEIGHT, width: float = FULL_WIDTH) -> tuple[MplFigure, list[Axes]]:
-    """A figure with `count` axes side by side that share their y axis; a single one has the standard width."""
+def panels(
+    count: int, height: float = HEIGHT, width: float = FULL_WIDTH, sharex: bool = False
+) -> tuple[MplFigure, list[Axes]]:
+    """A figure with `count` axes side by side that share their y axis, and with `sharex` their x axis; a single one has
+    the standard width."""
     figure = MplFigure(figsize=(width if count > 1 else WIDTH, height), layout="constrained")
-    return figure, list(figure.subplots(1, count, sharey=True, squeeze=False)[0])
+    return figure, list(figure.subplots(1, count, sharex=sharex, sharey=True, squeeze=False)[0])
 
 
 def log_distance(axes: Axes, distances: Sequence[float]) -> NDArray[np.float64]:
@@ -155,19 +160,38 @@ def amount_axis(axes: Axes, x: NDArray[np.float64]) -> None:
         axes.set_xscale("log")
         # An evaluation before the first step, at 0, cannot be shown on a logarithmic axis.
         axes.set_xlim(positive.min() / 1.05, positive.max() * 1.02)
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))
-        axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.minorticks_off()
+        log_ticks(axes.xaxis)
     else:
         axes.set_xlim(left=0.0)
         axes.xaxis.set_major_locator(MaxNLocator(5))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: compact(value)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: compact(value)))
 
 
-def score_axis(axes: Axes, scores: NDArray[np.float64]) -> None:
-    """Make the y axis one of scores in bits, at most 5 above the lowest."""
-    # One diverged run would compress all other curves into a line at the bottom.
-    lowest, highest = float(scores.min()), float(min(scores.max(), scores.min() + 5.0))
+def log_locator(low: float, high: float) -> LogLocator:
+    """At least two ticks: at 1, 2 and 5 times the powers of ten, or at powers of ten over more than three decades."""
+    return LogLocator(subs=(1, 2, 5) if high <= 2e3 * low else (1,), numticks=12)
+
+
+def log_ticks(axis: Axis) -> None:
+    """Draw the ticks of a logarithmic axis, whose limits are set or given by what is drawn."""
+    axis.set_major_locator(log_locator(*axis.get_view_interval()))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: compact(value)))
+
+
+def score_axis(axes: Axes, scores: NDArray[np.float64], best: float | None = None) -> None:
+    """Make the y axis one of scores in bits, at most 5 above the lowest.
+
+    It is logarithmic and has all scores if `best`, a score that must be visible, is more than 5 above the lowest.
+    """
+    lowest, highest = float(scores.min()), float(scores.max())
+    if best is not None and best > lowest + SCORE_RANGE:
+        axes.set_yscale("log")
+        axes.set_ylim(lowest / 1.1, highest * 1.1)
+        log_ticks(axes.yaxis)
+        grid_lines(axes)
+        return
+    highest = min(highest, lowest + SCORE_RANGE)
     margin = max(0.05 * (highest - lowest), 0.01)
     axes.set_ylim(lowest - margin, highest + margin)
     axes.yaxis.set_major_locator(MaxNLocator(6))

@@ -9,7 +9,8 @@ from matplotlib.ticker import MaxNLocator
 
 from charlstm.report.axes import End, grid_lines, label_ends, label_layout, mark_positions
 from charlstm.report.document import Figure
-from charlstm.report.drawing import MUTED, canvas, color, finish, placeholder_on_error, short, style
+from charlstm.report.drawing import MUTED, canvas, color, finish, placeholder_on_error, style
+from charlstm.report.labels import short
 from charlstm.text.visible import visible
 
 

@@ -26,8 +26,9 @@ from charlstm.report.axes import (
     powers_of_ten,
 )
 from charlstm.report.document import Figure
-from charlstm.report.drawing import MUTED, color, finish, percent, placeholder_on_error, short, stroke, style
+from charlstm.report.drawing import MUTED, color, finish, percent, placeholder_on_error, stroke, style
 from charlstm.report.estimate_plots import Estimate
+from charlstm.report.labels import distinct
 from charlstm.text.visible import visible
 
 Curve = NDArray[np.float64]
@@ -43,6 +44,7 @@ def recall_plot(
     name: str = "recall-over-lag",
     title: str = "Accuracy over the lag",
     x_label: str = "characters between the key and the query",
+    note: str = "",
 ) -> Figure | None:
     """Plot accuracy against lag: the median over seeds, and each seed as a thin line. None for a single lag.
 
@@ -55,6 +57,7 @@ def recall_plot(
         name: the unique name of the figure.
         title: the title of the plot.
         x_label: what the distance is between.
+        note: a sentence for the end of the caption.
     """
     drawn = {
         arm: array for arm, seeds in curves.items() if np.isfinite(array := np.array(seeds, dtype=np.float64)).any()
@@ -63,7 +66,7 @@ def recall_plot(
         return None
     with style():
         figure, axes, gap = labeled_canvas(len(drawn))
-        ends, descriptions = [], []
+        ends, descriptions, labels = [], [], distinct(drawn)
         for (arm, seeds), width in zip(drawn.items(), _widths(len(drawn)), strict=True):
             median = _median(seeds)
             if len(seeds) > 1:
@@ -71,7 +74,7 @@ def recall_plot(
                     axes.plot(lags, seed, linewidth=0.8, alpha=0.35, **stroke(colors[arm]))
             axes.plot(lags, median, marker="o", markersize=3 + width / 2, linewidth=width, **stroke(colors[arm]))
             last = int(np.flatnonzero(np.isfinite(median))[-1])
-            ends.append(End(f"{short(arm)} {median[last]:.0%}", color(colors[arm]), lags[last], median[last]))
+            ends.append(End(f"{labels[arm]} {median[last]:.0%}", color(colors[arm]), lags[last], median[last]))
             points = ", ".join(
                 f"{accuracy:.0%} at {lag}" for lag, accuracy in zip(lags, median, strict=True) if accuracy == accuracy
             )
@@ -84,7 +87,7 @@ def recall_plot(
         alt = f"Line plot of accuracy against the lag in characters; chance level: {percent(chance_level)}. "
         several = any(len(seeds) > 1 for seeds in drawn.values())
         caption = "Bold: median over seeds. Thin: each seed." if several else "One seed."
-        return finish(figure, name, alt + " ".join(descriptions), caption)
+        return finish(figure, name, alt + " ".join(descriptions), f"{caption} {note}".rstrip())
 
 
 @placeholder_on_error
@@ -121,14 +124,14 @@ def lag_plot(
             row[0], np.concatenate([c for by_arm in relative.values() for c in by_arm.values()]), fraction, floor
         )
         for axes, (panel, by_arm) in zip(row, relative.items(), strict=True):
-            ends = []
+            ends, labels = [], distinct(by_arm)
             for (arm, curve), width in zip(by_arm.items(), _widths(len(by_arm)), strict=True):
                 depth, arm_color = curves[panel][arm][1], color(colors[arm])
                 axes.plot(curve, linewidth=width, solid_capstyle="butt", **stroke(colors[arm]))
                 if depth < len(curve) and not np.isnan(curve[int(depth)]):
                     axes.plot(depth, curve[int(depth)], "o", color=arm_color, markersize=8, clip_on=False)
                 last = int(np.flatnonzero(np.isfinite(curve))[-1])
-                ends.append(End(f"{short(arm)}: {depth:g}", arm_color, last, curve[last]))
+                ends.append(End(f"{labels[arm]}: {depth:g}", arm_color, last, curve[last]))
                 descriptions.append(f"{visible(panel)} {visible(arm)}: effective depth {depth:g}.".lstrip())
             axes.set_xlim(0, max(len(curve) for curve in by_arm.values()) - 1)
             axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
@@ -179,7 +182,7 @@ def context_plot(
     with style():
         figure, axes, gap = labeled_canvas(len(drawn) + (ngram is not None))
         x_values = log_distance(axes, context_lengths)
-        ends, descriptions = [], []
+        ends, descriptions, labels = [], [], distinct(drawn)
         if ngram is not None:
             order, bits = ngram
             axes.axhline(bits, color=MUTED, linewidth=1.2, linestyle=":")
@@ -192,7 +195,7 @@ def context_plot(
             axes.plot(x_values, mean, linewidth=2.2, marker="o", markersize=4, **stroke(colors[arm]))
             valid = np.flatnonzero(np.isfinite(mean))
             first, last = int(valid[0]), int(valid[-1])
-            ends.append(End(f"{short(arm)} {mean[last]:.2f}", color(colors[arm]), x_values[last], mean[last]))
+            ends.append(End(f"{labels[arm]} {mean[last]:.2f}", color(colors[arm]), x_values[last], mean[last]))
             descriptions.append(
                 f"{visible(arm)} goes from {mean[first]:.2f} bits at {context_lengths[first]} to {mean[last]:.2f} at "
                 f"{context_lengths[last]}."
@@ -204,7 +207,7 @@ def context_plot(
         label_ends(axes, ends, gap)
         alt = f"Line plot of held-out bits per {unit} against the {unit}s of context. " + " ".join(descriptions)
         caption = "Lower is better; a curve is flat where its model does not use more context." + (
-            " Band: interval of two 95% bounds."
+            " Band: from the lower to the upper 95% bound."
             if any(np.isfinite(values[:, 1:]).any() for values in drawn.values())
             else ""
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import re
+import textwrap
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure as MplFigure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from charlstm.report.document import Figure
 from charlstm.text.visible import visible
@@ -32,6 +34,7 @@ INK, MUTED, GRID = "#1f2430", "#59616e", "#dde1e7"
 PALETTE = ("#0068a8", "#cf4a00", "#00805c", "#a8498a", "#8a6500", "#454a52", "#0093a8")
 _DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)))
 _PNG_DPI = 200
+_TITLE_CHARACTERS, _CAPTION_CHARACTERS = 10, 15  # in an inch, of wide ones
 _STYLE: dict[Any, Any] = {
     "font.size": 11,
     "text.color": INK,
@@ -127,18 +130,38 @@ def canvas(height: float = HEIGHT, width: float = WIDTH) -> tuple[MplFigure, Axe
 
 
 def finish(figure: MplFigure, name: str, alt: str, caption: str = "") -> Figure:
-    """Render a figure as SVG for the page and as PNG for a file. `name` must be unique.
+    """Render a figure as SVG for the page and as PNG for a file, which has the caption, too. `name` must be unique.
 
     A figure that is much wider than the standard width gets the width of the page.
     """
     wide = bool(figure.get_figwidth() > (WIDTH + FULL_WIDTH) / 2)
     png, svg = io.BytesIO(), io.StringIO()
-    FigureCanvasAgg(figure)  # explicitly, since another backend may have registered itself for the format
-    figure.savefig(png, format="png", dpi=_PNG_DPI, facecolor="white", metadata={"Software": None})
-    FigureCanvasSVG(figure)
+    FigureCanvasSVG(figure)  # explicitly, since another backend may have registered itself for the format
     no_metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     figure.savefig(svg, format="svg", transparent=True, metadata=no_metadata)
+    FigureCanvasAgg(figure)
+    _add_caption(figure, caption)
+    figure.savefig(png, format="png", dpi=_PNG_DPI, facecolor="white", metadata={"Software": None})
     return Figure(name, _inline(svg.getvalue(), name), png.getvalue(), alt, caption, wide)
+
+
+def add_title(figure: MplFigure, title: str) -> None:
+    """Write a title at the left edge of the figure, for one that need not fit over the axes, in as many lines as
+    needed."""
+    lines = textwrap.wrap(visible(title), int(figure.get_figwidth() * _TITLE_CHARACTERS))
+    figure.suptitle("\n".join(lines), x=0.01, ha="left", fontsize=12, fontweight="bold", color=INK)
+
+
+def _add_caption(figure: MplFigure, caption: str) -> None:
+    """Write the caption below the figure, which becomes higher."""
+    lines = textwrap.wrap(visible(caption), int(figure.get_figwidth() * _CAPTION_CHARACTERS))
+    if not lines:
+        return
+    added = 0.07 + 0.16 * len(lines)  # inches
+    height = figure.get_figheight() + added
+    figure.set_figheight(height)
+    cast(ConstrainedLayoutEngine, figure.get_layout_engine()).set(rect=(0, added / height, 1, 1 - added / height))
+    figure.text(0.01, 0.05 / height, "\n".join(lines), fontsize=8.5, color=MUTED, va="bottom")
 
 
 def spread(heights: Sequence[float], gap: float) -> list[float]:
@@ -168,12 +191,6 @@ def compact(value: float) -> str:
 def percent(fraction: float) -> str:
     """Format a fraction with three digits: 95%, 12.5%, 0.25%."""
     return f"{100 * fraction:.3g}%"
-
-
-def short(name: str, max_length: int = 16) -> str:
-    """Shorten a name for a label to its beginning and end."""
-    name = visible(name).replace("\n", " ").replace("\t", " ")
-    return name if len(name) <= max_length else f"{name[: max_length // 2]}…{name[-(max_length // 2 - 1) :]}"
 
 
 def _inline(svg: str, name: str) -> str:

@@ -19,15 +19,16 @@ from charlstm.report.document import Figure
 from charlstm.report.drawing import (
     INK,
     MUTED,
+    add_title,
     canvas,
     color,
     finish,
     percent,
     placeholder_on_error,
-    short,
     stroke,
     style,
 )
+from charlstm.report.labels import distinct
 from charlstm.text.visible import visible
 
 Estimate = tuple[float, float, float]
@@ -68,6 +69,7 @@ def bars_plot(
     marks = thresholds or {}
     with style():
         rows = _rows(groups, list(arms))
+        labels = distinct((row.text for row in rows), 22)
         figure, axes = canvas(1.0 + 0.25 * bool(marks) + 0.29 * (rows[-1].position + 1))
         descriptions = []
         for row in rows:
@@ -77,17 +79,18 @@ def bars_plot(
             value_text = _draw_bar(axes, row.position, estimate, colors[row.arm], unit)
             descriptions.append(f"{visible(groups[row.group])}, {visible(row.arm)}: {value_text}.".lstrip(", "))
         axes.set_ylim(rows[-1].position + 0.6, -0.6)
-        axes.set_yticks([row.position for row in rows], [short(row.text, 22) for row in rows], color=INK)
+        axes.set_yticks([row.position for row in rows], [labels[row.text] for row in rows], color=INK)
         for row, label in zip(rows, axes.get_yticklabels(), strict=True):
             if row.arm is None:
                 label.set_fontweight("bold")
         _value_axis(axes, np.concatenate(list(values.values())), list(marks.values()), unit)
         mark_positions(axes, marks)
-        axes.set_title(visible(title), pad=20 if marks else None)
+        add_title(figure, title)
         lines = "".join(f" {visible(mark)} is at {_format(value, unit)}." for mark, value in marks.items())
         alt = f"Bar plot: {visible(title)}.{lines} " + " ".join(descriptions)
         has_intervals = any(np.isfinite(array[:, 1:]).any() for array in values.values())
-        return finish(figure, name, alt, "Line through a dot: interval of two 95% bounds." if has_intervals else "")
+        caption = "Line through a dot: from the lower to the upper 95% bound." if has_intervals else ""
+        return finish(figure, name, alt, caption)
 
 
 @placeholder_on_error
@@ -116,7 +119,7 @@ def difference_plot(
         return None
     with style():
         figure, axes, gap = labeled_canvas(len(drawn) + 1)
-        ends, descriptions = [], []
+        ends, descriptions, labels = [], [], distinct([*drawn, reference[0]])
         shifts = np.linspace(-0.15, 0.15, len(drawn)) if len(drawn) > 1 else [0.0]
         for (arm, values), shift in zip(drawn.items(), shifts, strict=True):
             difference, low, high = values.T
@@ -124,7 +127,7 @@ def difference_plot(
             axes.vlines(positions, low, high, color=line_color, alpha=0.5, linewidth=1.8)
             axes.plot(positions, difference, linewidth=1.6, marker="o", markersize=5, **stroke(colors[arm]))
             last = int(np.flatnonzero(np.isfinite(difference))[-1])
-            ends.append(End(f"{short(arm)} {difference[last]:+.2f}", line_color, positions[last], difference[last]))
+            ends.append(End(f"{labels[arm]} {difference[last]:+.2f}", line_color, positions[last], difference[last]))
             points = ", ".join(f"{one:+.2f} at {of}" for one, of in zip(difference, bins, strict=True) if one == one)
             descriptions.append(f"{visible(arm)}: {points}.")
         shown = np.concatenate(list(drawn.values()))  # with the ends of the intervals
@@ -133,7 +136,7 @@ def difference_plot(
         other, line = reference
         axes.plot(range(len(bins)), line, color=MUTED, linewidth=1.4, linestyle=":")
         axes.set_ylim(lowest - margin, highest + margin)  # an n-gram model that is far worse would flatten all others
-        ends.append(End(f"{short(other)} {line[-1]:+.2f}", MUTED, len(bins) - 1, line[-1]))
+        ends.append(End(f"{labels[other]} {line[-1]:+.2f}", MUTED, len(bins) - 1, line[-1]))
         axes.axhline(0, color=MUTED, linewidth=1.0)
         axes.set_xlim(-0.5, len(bins) - 0.5)
         axes.set_xticks(
@@ -141,11 +144,11 @@ def difference_plot(
         )
         axes.yaxis.set_major_locator(MaxNLocator(6))
         grid_lines(axes)
-        axes.set_xlabel("distance in characters, and positions")
+        axes.set_xlabel("distance in characters; below: number of positions")
         axes.set_title(visible(title))
         label_ends(axes, ends, gap)
         alt = f"Plot of differences in bits by distance: {visible(title)}. " + " ".join(descriptions)
-        return finish(figure, name, alt, "Below zero is better. Vertical lines: intervals of two 95% bounds.")
+        return finish(figure, name, alt, "Below zero is better. Vertical lines: from the lower to the upper 95% bound.")
 
 
 class _Row(NamedTuple):

@@ -14,21 +14,22 @@ from matplotlib.figure import Figure as MplFigure
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import ArrayLike, NDArray
 
-from charlstm.report.axes import End, grid_lines, label_ends, labeled_canvas, panels
+from charlstm.report.axes import End, grid_lines, label_ends, labeled_canvas, log_locator, panels
 from charlstm.report.document import Figure
 from charlstm.report.drawing import (
     FULL_WIDTH,
     INK,
     MUTED,
     WIDTH,
+    add_title,
     color,
     finish,
     font_families,
     placeholder_on_error,
-    short,
     stroke,
     style,
 )
+from charlstm.report.labels import distinct
 from charlstm.text.visible import visible
 
 LINE = 80
@@ -145,7 +146,7 @@ def saturation_plot(
         width = FULL_WIDTH if len(drawn) > 2 else WIDTH
         square = min(2.8, 0.87 * (width - 1) / len(drawn))  # side of a panel in inches
         figure, row = panels(len(drawn), square + 1.05, width)
-        figure.suptitle(visible(title), x=0.01, horizontalalignment="left", fontsize=12, fontweight="bold", color=INK)
+        add_title(figure, title)
         descriptions = []
         for axes, (gate, (left, right)) in zip(row, drawn.items(), strict=True):
             axes.plot([0, 1], [1, 0], color=MUTED, linewidth=1.2, linestyle=":")
@@ -192,13 +193,15 @@ def half_life_plot(
         return None
     with style():
         figure, axes, gap = labeled_canvas(len(drawn))
-        ends, descriptions = [], []
+        ends, descriptions, labels = [], [], distinct(drawn)
         for arm, values in drawn.items():
             x_values = np.linspace(0, 1, len(values)) if len(values) > 1 else np.array([1.0])
             median, shown = float(np.median(values)), values.clip(_SHORTEST, _LONGEST)
             marker = "o" if len(values) <= 64 else None
             axes.plot(x_values, shown, linewidth=1.8, marker=marker, markersize=4, **stroke(colors[arm]))
-            ends.append(End(f"{short(arm)}: {_characters(median)}", color(colors[arm]), 1.0, float(shown[-1])))
+            axes.plot(0.5, np.clip(median, _SHORTEST, _LONGEST), "o", color=color(colors[arm]), markersize=8)
+            text = f"{labels[arm]}: median {_characters(median)}"
+            ends.append(End(text, color(colors[arm]), 1.0, float(shown[-1])))
             beyond = "" if lag is None else f", {np.mean(values >= lag):.0%} of them at least the lag"
             descriptions.append(
                 f"{visible(arm)}: median {_characters(median)} characters over {len(values)} units{beyond}."
@@ -208,7 +211,8 @@ def half_life_plot(
         lowest, highest = all_values.min() / 1.5, all_values.max() * 1.5
         axes.set_yscale("log")
         axes.set_ylim(lowest, highest)
-        ticks = [10.0**exponent for exponent in range(-1, 6) if lowest <= 10.0**exponent <= highest]
+        candidates = log_locator(lowest, highest).tick_values(lowest, highest)
+        ticks = [tick for tick in candidates if lowest <= tick <= highest]
         ticks = [tick for tick in ticks if all(abs(math.log10(tick / mark)) > 0.15 for mark in marks)]
         axes.set_yticks(ticks + marks, [*map(_characters, ticks), *(f"lag {_characters(mark)}" for mark in marks)])
         axes.minorticks_off()
@@ -222,7 +226,7 @@ def half_life_plot(
         axes.set_title(visible(title))
         label_ends(axes, ends, gap)
         alt = f"Line plot, logarithmic: {visible(title)}, sorted. " + " ".join(descriptions)
-        return finish(figure, name, alt, "The number next to each name is the median over the units.")
+        return finish(figure, name, alt, "The dot is the median over the units.")
 
 
 def _heat_map(axes: Axes, values: NDArray[np.float64]) -> None:

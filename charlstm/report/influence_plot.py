@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.ticker import NullLocator
 
-from charlstm.report.axes import End, grid_lines, label_ends, labeled_canvas, log_distance
+from charlstm.report.axes import End, grid_lines, label_ends, labeled_canvas, log_ticks
 from charlstm.report.document import Figure
-from charlstm.report.drawing import color, finish, placeholder_on_error, short, stroke, style
+from charlstm.report.drawing import color, finish, placeholder_on_error, stroke, style
+from charlstm.report.labels import distinct
 from charlstm.text.visible import visible
 
 FLOOR = 1e-3
@@ -32,21 +32,23 @@ def influence_plot(curves: Mapping[str, Sequence[float]], colors: Mapping[str, i
         return None
     with style():
         figure, axes, gap = labeled_canvas(len(drawn))
-        ends, descriptions = [], []
+        ends, descriptions, labels = [], [], distinct(drawn)
         for run, curve in drawn.items():
             axes.plot(range(1, len(curve) + 1), curve, linewidth=2.0, **stroke(colors[run]))
-            ends.append(End(short(run), color(colors[run]), len(curve), float(curve[-1])))
+            ends.append(End(labels[run], color(colors[run]), len(curve), float(curve[-1])))
             shown = [k for k in (1, 5, 10, 20, 50) if k <= len(curve)]
             descriptions.append(f"{visible(run)}: " + ", ".join(f"{curve[k - 1]:.3f} at {k}" for k in shown) + ".")
-        log_distance(axes, range(1, max(map(len, drawn.values())) + 1))
+        axes.set_xscale("log")
+        axes.set_xlim(1 / 1.06, max(map(len, drawn.values())) * 1.06)
         axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        axes.yaxis.set_minor_locator(NullLocator())
+        log_ticks(axes.xaxis)
+        log_ticks(axes.yaxis)
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}" + (" or less" if value < 1.01 * FLOOR else ""))
         grid_lines(axes)
         axes.set_xlabel("characters back")
         axes.set_ylabel("bits")
         axes.set_title("If an earlier character is replaced")
         label_ends(axes, ends, gap)
         alt = "Line plot, both axes logarithmic, of the bits by which the surprise grows if a character is replaced. "
-        caption = "Mean over the text; 0.001 bits or less are drawn at the lower edge."
+        caption = "Mean over the text."
         return finish(figure, name, alt + " ".join(descriptions), caption)

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from matplotlib.patches import Rectangle
 
 from charlstm.report.document import Figure
-from charlstm.report.drawing import INK, MUTED, canvas, color, finish, placeholder_on_error, short, style
+from charlstm.report.drawing import INK, MUTED, canvas, color, finish, placeholder_on_error, style
+from charlstm.report.labels import distinct
 from charlstm.text.visible import visible
 
 FAINTEST = 0.08
@@ -57,7 +58,7 @@ def solved_plot(
         axes.set_xlim(-0.5, len(columns) - 0.5)
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.set_xticks(range(len(columns)), [visible(column) for column in columns], color=INK)
-        axes.set_yticks(range(len(rows)), [short(row, 24) for row in rows], fontweight="bold")
+        axes.set_yticks(range(len(rows)), list(distinct(rows, 24).values()), fontweight="bold")
         for row, label in zip(rows, axes.get_yticklabels(), strict=True):
             label.set_color(color(colors[row]))
         axes.xaxis.tick_top()
@@ -67,4 +68,5 @@ def solved_plot(
         axes.set_title(visible(title))
         is_missing = any(cell is None for cells in rows.values() for cell in cells)
         alt = f"{visible(title)}, numbers of seeds. " + " ".join(descriptions)
-        return finish(figure, name, alt, f"–: {missing}." if is_missing else "")
+        caption = "Bold: at least half of the seeds." + (f" –: {missing}." if is_missing else "")
+        return finish(figure, name, alt, caption)

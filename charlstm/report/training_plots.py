@@ -6,11 +6,19 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from matplotlib.ticker import NullFormatter
-
-from charlstm.report.axes import End, grid_lines, label_ends, label_layout, labeled_canvas, log_distance, panels
+from charlstm.report.axes import (
+    End,
+    grid_lines,
+    label_ends,
+    label_layout,
+    labeled_canvas,
+    log_distance,
+    log_ticks,
+    panels,
+)
 from charlstm.report.document import Figure
-from charlstm.report.drawing import color, compact, finish, placeholder_on_error, short, stroke, style
+from charlstm.report.drawing import color, compact, finish, placeholder_on_error, stroke, style
+from charlstm.report.labels import distinct
 from charlstm.text.visible import visible
 
 FLOOR = 0.1
@@ -41,7 +49,7 @@ def steps_plot(
         return None
     with style():
         figure, axes, gap = labeled_canvas(len(drawn))
-        ends, descriptions = [], []
+        ends, descriptions, labels = [], [], distinct(drawn)
         for arm, by_lag in drawn.items():
             points = [(lag, values) for lag, values in zip(lags, by_lag, strict=True) if values]
             x, medians = [lag for lag, _ in points], [statistics.median(values) for _, values in points]
@@ -49,13 +57,12 @@ def steps_plot(
                 x, [min(v) for _, v in points], [max(v) for _, v in points], color=color(colors[arm]), alpha=0.5
             )
             axes.plot(x, medians, marker="o", linewidth=2.0, markersize=4.5, **stroke(colors[arm]))
-            ends.append(End(f"{short(arm)} {compact(medians[-1])}", color(colors[arm]), x[-1], medians[-1]))
+            ends.append(End(f"{labels[arm]} {compact(medians[-1])}", color(colors[arm]), x[-1], medians[-1]))
             texts = (f"{median:,g} at {lag}" for lag, median in zip(x, medians, strict=True))
             descriptions.append(f"{visible(arm)}: {', '.join(texts)}.")
         log_distance(axes, lags)
         axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(lambda value, _: compact(value))
-        axes.yaxis.set_minor_formatter(NullFormatter())
+        log_ticks(axes.yaxis)
         grid_lines(axes)
         axes.set_xlabel("characters between the key and the query")
         axes.set_title("Training steps until the lag is solved")
@@ -66,14 +73,20 @@ def steps_plot(
 
 @placeholder_on_error
 def training_plot(
-    groups: Mapping[str, Mapping[str, Sequence[TrainingCurve]]], name: str, title: str, label: str
+    groups: Mapping[str, Mapping[str, Sequence[TrainingCurve]]],
+    colors: Mapping[str, int],
+    name: str,
+    title: str,
+    label: str,
 ) -> Figure | None:
     """Plot a measurement against the training step: a panel for each arm, a color for each start, a line for each run.
 
     A dot marks the step at which a run solves the task.
 
     Args:
-        groups: for each arm and each of its starts, the curves of its runs.
+        groups: for each arm and each of its starts, the curves of its runs; the start of an arm without several ones
+            has its name.
+        colors: each arm's color number, which its first start has; the next ones have the next colors.
         name: the unique name of the figure.
         title: what is measured.
         label: the label of the y axis.
@@ -87,11 +100,11 @@ def training_plot(
         return None
     with style():
         gap, height = label_layout(max(map(len, drawn.values())))
-        figure, row = panels(len(drawn), height)
+        figure, row = panels(len(drawn), height, sharex=True)
         descriptions = []
         for axes, (arm, starts) in zip(row, drawn.items(), strict=True):
-            ends = []
-            for number, (start, curves) in enumerate(starts.items()):
+            ends, labels = [], distinct(starts)
+            for number, (start, curves) in enumerate(starts.items(), start=colors[arm]):
                 for curve in curves:
                     axes.plot(curve.steps, curve.values, linewidth=1.0, alpha=0.6, **stroke(number))
                     if curve.solved is not None and curve.solved in curve.steps:
@@ -99,7 +112,8 @@ def training_plot(
                         axes.plot(curve.solved, value, "o", markersize=5, color=color(number))
                 longest = max(curves, key=lambda curve: curve.steps[-1])
                 solved = sum(curve.solved is not None for curve in curves)
-                text = f"{short(start)} {solved}/{len(curves)}"
+                which = "" if start == arm else f"{labels[start]}: "
+                text = f"{which}{solved}/{len(curves)}"
                 ends.append(End(text, color(number), longest.steps[-1], longest.values[-1]))
                 first, last = (statistics.median(c.values[index] for c in curves) for index in (0, -1))
                 descriptions.append(f"{visible(arm)}, {visible(start)}: from {first:g} to {last:g}, {solved} solved.")
@@ -109,7 +123,13 @@ def training_plot(
             label_ends(axes, ends, gap)
         row[0].set_ylabel(label)
         alt = f"Line plot: {title}, against training steps. " + " ".join(descriptions)
-        return finish(figure, name, alt, f"{title}. A line for each run; a dot where it solves the task; solved runs.")
+        return finish(
+            figure,
+            name,
+            alt,
+            f"{title}. A line for each run, up to a dot where it solves the task (reaches the target loss); the "
+            "numbers are how many of the runs do.",
+        )
 
 
 @placeholder_on_error
@@ -135,7 +155,7 @@ def medians_plot(
         return None
     with style():
         figure, axes, gap = labeled_canvas(len(drawn))
-        ends, descriptions = [], []
+        ends, descriptions, labels = [], [], distinct(drawn)
         all_steps = sorted({step for by_step in drawn.values() for step in by_step})
         places = dict(zip(all_steps, log_distance(axes, all_steps), strict=True))
         for arm, by_step in drawn.items():
@@ -146,12 +166,11 @@ def medians_plot(
             axes.fill_between(x, lowest, highest, alpha=0.12, color=color(colors[arm]), linewidth=0)
             axes.plot(x, medians, linewidth=2.0, **stroke(colors[arm]))
             last = compact(float(f"{medians[-1]:.2g}"))
-            ends.append(End(f"{short(arm)} {last}", color(colors[arm]), x[-1], medians[-1]))
+            ends.append(End(f"{labels[arm]} {last}", color(colors[arm]), x[-1], medians[-1]))
             texts = (f"{median:.3g} after {step:,}" for step, median in zip(steps, medians, strict=True))
             descriptions.append(f"{visible(arm)}: {', '.join(texts)}.")
         axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(lambda value, _: compact(value))
-        axes.yaxis.set_minor_formatter(NullFormatter())
+        log_ticks(axes.yaxis)
         grid_lines(axes)
         axes.set_xlabel("training steps")
         axes.set_ylabel(label)

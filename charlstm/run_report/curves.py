@@ -21,10 +21,10 @@ from charlstm.report.drawing import (
     compact,
     finish,
     placeholder_on_error,
-    short,
     stroke,
     style,
 )
+from charlstm.report.labels import distinct
 from charlstm.runs.metrics import evaluated_nats, whole_split_nats
 from charlstm.text.visible import visible
 from charlstm.units import bits
@@ -101,6 +101,11 @@ def _limit(runs: Iterable[Curves]) -> float:
     return max((float(run.evaluations[:, 3].max()) + MARGIN for run in runs if len(run.evaluations)), default=math.inf)
 
 
+def _lowest(runs: Iterable[Curves]) -> float | None:
+    """The lowest score of an evaluation, in bits."""
+    return min((float(run.evaluations[:, 3].min()) for run in runs if len(run.evaluations)), default=None)
+
+
 def _column(along: Along) -> int:
     return ("characters", "seconds", "steps").index(along)
 
@@ -131,7 +136,7 @@ def learning_curve(curves: Curves, unit: str, along: Along = "characters") -> Fi
             descriptions.append(f"{name} goes from {points[0, 3]:.2f} to {points[-1, 3]:.2f} bits.")
         points = np.concatenate([curves.training, curves.evaluations, curves.raw])
         amount_axis(axes, points[:, x])
-        score_axis(axes, np.minimum(points[:, 3], _limit([curves])))
+        score_axis(axes, np.minimum(points[:, 3], _limit([curves])), _lowest([curves]))
         if best is not None:
             ring: dict[str, Any] = {
                 "markersize": 11,
@@ -162,11 +167,12 @@ def several_curves(runs: Mapping[str, Curves], unit: str, along: Along, with_tra
     with style():
         figure, axes, gap = labeled_canvas(len(drawn))
         ends, descriptions, used = list[End](), list[str](), list[NDArray[np.float64]]()
+        labels = distinct(drawn)
         for number, (name, curves) in enumerate(drawn.items()):
             is_scored = len(curves.evaluations) > 0
             main = curves.evaluations if is_scored else curves.training
             is_held_out = is_scored and curves.is_held_out
-            label = short(name) + ("" if is_held_out else ", training text")
+            label = labels[name] + ("" if is_held_out else ", training text")
             label += ", sample" if is_held_out and curves.is_sampled else ""
             marker = "o" if len(main) <= FEW_POINTS else None
             axes.plot(main[:, x], main[:, 3], linewidth=2.0, marker=marker, markersize=4, **stroke(number))
@@ -178,7 +184,7 @@ def several_curves(runs: Mapping[str, Curves], unit: str, along: Along, with_tra
             descriptions.append(f"{visible(name)} goes from {main[0, 3]:.2f} to {main[-1, 3]:.2f} bits.")
         points = np.concatenate(used)
         amount_axis(axes, points[:, x])
-        score_axis(axes, np.minimum(points[:, 3], _limit(drawn.values())))
+        score_axis(axes, np.minimum(points[:, 3], _limit(drawn.values())), _lowest(drawn.values()))
         axes.set_xlabel(_label(along, unit))
         is_held_out = all(len(curves.evaluations) and curves.is_held_out for curves in drawn.values())
         axes.set_title(f"Held-out bits per {unit}" if is_held_out else f"Bits per {unit}")
@@ -198,7 +204,8 @@ def ladder(scores: Sequence[tuple[str, float]], model: str, unit: str) -> Figure
             axes.hlines(row, 0, value, color=shade, linewidth=1.2, alpha=0.4)
             axes.plot(value, row, "o", color=shade, markersize=8 if name == model else 6)
             label_row(axes, row, f"{value:.3f}", color=shade, fontweight="bold" if name == model else "normal")
-        axes.set_yticks(range(len(ordered)), [short(name, 34) for name, _ in ordered], color=INK, fontsize=10)
+        labels = distinct((name for name, _ in ordered), 34)
+        axes.set_yticks(range(len(ordered)), [labels[name] for name, _ in ordered], color=INK, fontsize=10)
         axes.set_ylim(len(ordered) - 0.5, -0.5)
         axes.set_xlim(0, highest * 1.04)
         axes.xaxis.set_major_formatter(lambda value, _: compact(value))

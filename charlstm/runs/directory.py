@@ -14,6 +14,7 @@ from charlstm import atomic_io
 from charlstm.checkpoints.store import CheckpointStore
 from charlstm.errors import UserError
 from charlstm.files import MissingError, append_regular, check_folder, regular_size
+from charlstm.runs.contents import why_no_run
 from charlstm.runs.lock import hold_lock
 from charlstm.runs.metrics import count_records, end_of_record, read_records
 
@@ -114,7 +115,7 @@ class RunDirectory:
     def config(self) -> Config:
         """The resolved configuration. Raises UserError if this is not a run directory."""
         if not self.exists:
-            raise UserError(f"{self.path} is not a run directory: it has no config.yaml. charlstm train creates runs")
+            raise UserError(why_no_run(self.path))
         from charlstm.config import (  # the models: commands that look for a run do without
             Config,
             read_recorded,

@@ -8,8 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from charlstm.checkpoints.format import WEIGHTS_FILE
+from charlstm.config.misplaced import SUFFIXES
+from charlstm.config.ready import command_of
 from charlstm.errors import UserError
 from charlstm.paths import command, expand_home, is_folder, path_exists
+from charlstm.runs.contents import content_of
 from charlstm.runs.listing import run_folders, trained_at
 from charlstm.spelling import near
 
@@ -22,16 +25,23 @@ def find_run(given: Path, runs: Path = RUNS) -> Path:
     """The folder of a run, or the file of a checkpoint.
 
     An existing path comes first, except that a run of this name in the folder ``runs`` precedes a folder that is not a
-    run; then a folder of this name in ``runs``, such as that of a comparison; then, for ``latest``, the run that was
-    trained last.
+    run; then a folder of this name in ``runs``, such as that of a comparison; then the only run of this name anywhere
+    in the folder of a comparison, as COMPARISON/RUN; then, for ``latest``, the run that was trained last.
 
     Raises UserError, with the most similar name, if there is no such run.
     """
     named = runs / given
+    if path_exists(given) and not is_folder(given) and given.suffix in SUFFIXES:
+        raise UserError(f"{given} is a configuration, not a run. To use it:  {command(command_of(given), given)}")
     if path_exists(given) and (_is_run(given) or not (is_folder(given) and _is_run(named))):
         return given
     if is_folder(named):
         return named
+    inner = [path for path in _inner_runs(given, runs) if path.name == given.name]
+    if len(inner) > 1:
+        raise UserError(f"{given}: several runs have this name: {', '.join(map(str, inner))}")
+    if inner:
+        return inner[0]
     names = run_names(runs) if is_folder(runs) else []
     if str(given) == LATEST and names:
         return runs / names[0]
@@ -64,13 +74,21 @@ def _is_run(path: Path) -> bool:
     return is_folder(path) and path_exists(path / "config.yaml")
 
 
+def _inner_runs(given: Path, runs: Path) -> list[Path]:
+    """The runs in the folder that a name as COMPARISON/RUN begins with, in that of a comparison at any depth."""
+    folders = [] if given.parent == Path() else [given.parent, runs / given.parent]
+    folder = next(filter(is_folder, folders), None)
+    return [] if folder is None else list(run_folders(folder, is_deep=content_of(folder) is not None))
+
+
 def _no_run(given: Path, runs: Path, names: list[str]) -> str:
     message = f"{given}: there is no such run or checkpoint"
     parent = given.parent
     elsewhere = parent not in (Path(), runs)
     if elsewhere:
         siblings = parent.iterdir() if is_folder(parent) else ()
-        names = sorted(path.name for path in siblings if _is_run(path) or (path.suffix == given.suffix != ""))
+        files = [path.name for path in siblings if path.suffix == given.suffix != "" and not is_folder(path)]
+        names = sorted({*files, *(path.name for path in _inner_runs(given, runs))})
     if not names:
         return f"{message}. Train one: charlstm train CONFIG"
     match = near(given.name, names)

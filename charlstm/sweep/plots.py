@@ -9,14 +9,15 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from charlstm.config.search_space import Range
 from charlstm.config.sections import EVALUATIONS
 from charlstm.config.sweep import value_text
-from charlstm.report.axes import score_axis
+from charlstm.report.axes import log_ticks, score_axis
 from charlstm.report.document import Figure
-from charlstm.report.drawing import MUTED, canvas, color, compact, finish, placeholder_on_error, short, style
+from charlstm.report.drawing import MUTED, canvas, color, compact, finish, placeholder_on_error, style
+from charlstm.report.labels import distinct
 from charlstm.sweep.sweep import Standing
 from charlstm.text.visible import visible
 from charlstm.units import bits
@@ -128,18 +129,16 @@ def _value_axis(axes: Axes, values: Range | Sequence[Any]) -> Callable[[Any], fl
     """Set up the x axis for the values of a field; returns a function from a value to its x coordinate."""
     if not isinstance(values, Range):
         names = [value_text(value) for value in values]
-        axes.set_xticks(range(len(names)), [short(name, 12) for name in names])
+        axes.set_xticks(range(len(names)), list(distinct(names, 12).values()))
         axes.set_xlim(-0.5, len(names) - 0.5)
         return lambda value: names.index(value_text(value))
     if values.scale == "log":
         axes.set_xscale("log")
         axes.set_xlim(values.min / 1.12, values.max * 1.12)
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))
-        axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.minorticks_off()
+        log_ticks(axes.xaxis)
     else:
         axes.xaxis.set_major_locator(MaxNLocator(6))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: compact(value)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: compact(value)))
     return float
 
 

@@ -87,7 +87,7 @@ def test_compare_from_end_to_end(charlstm, compare_file, trained, drawn_plots):
     again = charlstm("compare", compare_file)
     assert (again.code, trained) == (0, [])
     assert again.out.count("already done") == 4
-    assert again.out.split("already done\n")[-1] == result.out[result.out.index("versus ") :]
+    assert again.out.split("already done\n")[-1] == result.out[result.out.index("versus\n") :]
 
     more = charlstm("compare", compare_file, "--set", "seeds=3")
     assert (more.code, trained) == (0, ["rnn-seed3", "lstm-seed3"])

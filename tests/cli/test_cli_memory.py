@@ -61,6 +61,7 @@ def test_compare_from_end_to_end(charlstm, memory_file, monkeypatch):
     assert "recall: 4 pairs of a text and an arm, about 12 runs" in result.out
     assert "training: 1 of 12, recall-2-lstm-0.01-seed1001" in result.out
     assert re.search(r"It knows nothing yet +rnn: longest lag at most 4 .* undecided", result.out)
+    assert "2 seeds decide no claim about half of the seeds" in result.out
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", result.out)
     assert re.search(r"runs/memory: \d+\.\d MB on disk with --keep weights", result.out)
     assert {path.name for path in Path("runs/memory/cells").glob("*/checkpoints/*")} == {"best.safetensors"}
@@ -112,7 +113,8 @@ def test_verdicts_of_a_repetition_are_compared(charlstm, memory_file):
 def test_quick_form_has_a_separate_folder(charlstm, memory_file):
     result = charlstm("compare", memory_file.name, "--quick", "--jobs", 1)
     assert (result.code, "about 8 runs" in result.out) == (0, True)
-    assert re.search(r"It knows nothing yet .* needs the full run", result.out)
+    assert "1 claim needs the full run" in result.out.splitlines()
+    assert "It knows nothing yet" not in result.out
     assert "memory.yaml --quick --only recall" in Path("runs/memory-quick/report/index.html").read_text()
 
 
@@ -122,7 +124,7 @@ def test_quick_form_has_a_separate_folder(charlstm, memory_file):
         (("memory.yaml", "--only", "recal"), "--only recal: there is no such experiment in the file; it has recall"),
         (("memory.yaml", "--set", "arms.rnn={model.cell: rmn}"), "Did you mean rnn?"),
         (("memory.yaml", "--set", "experiments.recall.claims=[]", "--set", "seeds=0"), "seeds"),
-        (("plain.yaml", "--quick"), "has no quick form"),
+        (("plain.yaml", "--quick"), "has no quick form: only comparisons of memories"),
         (("plain.yaml", "--only", "recall"), "--only is only for experiments on memory"),
         (("plain.yaml", "--keep", "all"), "--keep is only for experiments on memory"),
         (("memory.yaml", "--dry-run", "--overwrite"), "--overwrite has no effect with --dry-run"),

@@ -191,6 +191,7 @@ def test_init_overwrites_only_when_asked(charlstm):
 
 
 def test_ready_configurations_are_listed_printed_and_copied(charlstm):
+    assert "Error: Invalid value for action: 'nope' is not one of: list, show, copy" in charlstm("config", "nope").err
     result = charlstm("config", "list")
     assert result.code == 0
     assert all(name in result.out for name in ready_configs())

@@ -17,7 +17,7 @@ import charlstm
 from charlstm.comparison.plots import final_scores, learning_curves, mean_curve
 from charlstm.comparison.report import write_report
 from charlstm.comparison.results import Arm, Comparison, Evaluation, arm_colors
-from charlstm.report.drawing import PALETTE, compact, short, spread
+from charlstm.report.drawing import PALETTE, compact, spread
 
 ROOT = Path(charlstm.__file__).parents[1]
 
@@ -49,6 +49,17 @@ def test_learning_curves_show_every_arm(comparison, along):
     assert not has_color(image, PALETTE[2])
     assert "lstm" in figure.svg
     assert "rnn goes from" in figure.alt
+
+
+@pytest.mark.usefixtures("_only_svg")
+def test_curves_of_a_sample_say_so_and_name_the_scores_on_all_text(comparison, make_run):
+    sampled = [make_run(2.3, s, samples=True, whole_split_nats={"best": 2.5 * math.log(2)}) for s in (1, 2)]
+    mixed = replace(comparison, arms=[comparison.arms[0], Arm("rnn", sampled)])
+    figure = learning_curves(mixed, "characters", arm_colors(mixed.arms))
+    assert "rnn, sample 2.30" in figure.svg
+    assert "lstm, sample" not in figure.svg
+    assert "on all of it, the best networks have rnn 2.500 " in figure.caption
+    assert "sample" not in learning_curves(comparison, "characters", arm_colors(comparison.arms)).caption
 
 
 def test_final_scores_show_every_arm_and_its_mean(comparison):
@@ -135,13 +146,6 @@ def test_spread_keeps_order_and_limits():
     assert spread([0.0, 0.01], gap=0.1) == pytest.approx([0.0, 0.1])
     moved = spread([0.97, 0.98, 0.99], gap=0.1)
     assert moved == pytest.approx([0.8, 0.9, 1.0])
-
-
-def test_short_keeps_both_ends():
-    assert short("lstm") == "lstm"
-    assert short("peephole-on-a-long-text-7").startswith("peephole")
-    assert short("peephole-on-a-long-text-7").endswith("text-7")
-    assert len(short("x" * 99)) <= 16
 
 
 @pytest.mark.parametrize(("value", "text"), [(0, "0"), (500, "500"), (20_000, "20k"), (1.5e6, "1.5M"), (2e9, "2G")])

@@ -115,10 +115,18 @@ def test_page_is_accessible(comparison, tmp_path):
 
 def test_headline_has_scores_and_difference(comparison):
     assert headline(comparison) == [
-        "At 1,000 parameters, lstm reaches 2.10 bits per character of held-out text "
-        "(3 seeds, 2.00 to 2.20), rnn 2.40 (3 seeds, 2.30 to 2.60).",
-        "Difference rnn minus lstm: +0.30 bits [95% interval +0.05 to +0.55, 3 seeds].",
+        "At 1,000 parameters, lstm reaches 2.100 bits per character of held-out text "
+        "(3 seeds, 2.000 to 2.200), rnn 2.400 (3 seeds, 2.300 to 2.600).",
+        "Difference rnn minus lstm: +0.300 bits [95% interval +0.052 to +0.548, 3 seeds].",
     ]
+
+
+def test_headline_and_table_round_alike(comparison, make_run):
+    """-0.3546 must not be -0.355 in the table and -0.35 in the sentence."""
+    lower = Arm("gru", [make_run(2.1 - 0.3546, 2)])
+    changed = replace(comparison, arms=[comparison.arms[0], lower])
+    assert "-0.355 bits" in headline(changed)[1]
+    assert summary_table(changed)[2][3].startswith("-0.355")
 
 
 def test_headline_states_interval_that_includes_zero(comparison, make_run):

@@ -48,7 +48,8 @@ def test_rows_and_summary(tmp_path):
     assert rows[1] == ["claim 0 (c)", "held: 5 seeds (55%)", "held: 5 seeds (55%)", "agree"]
     assert [row[-1] for row in rows[1:]] == ["agree", "contradict", "some undecided", "not judged in all"]
     assert summary(rows) == (
-        "Of 4 claims: 1 agree, 0 all undecided, 1 some undecided, 1 contradict, 1 not judged in all."
+        "Of 4 claims: 1 agree, 0 all undecided, 1 some undecided, 1 contradict, 1 not judged in all. In "
+        "brackets: the 95% bound on each side."
     )
 
 

@@ -130,12 +130,23 @@ def test_interval_around_the_threshold_is_undecided(low, high, at_least, at_most
     assert [claim.verdict(metric) for claim in claims] == [at_least, at_most]
 
 
+def test_too_few_seeds_are_the_reason_of_missing_bounds():
+    """A claim about such a value is undecided whatever was measured."""
+    assert median_metric([6, 7], "characters").interval == "2 seeds: too few for bounds"
+    assert mean_metric([1.0, 2.0], "nats").interval == "2 seeds: too few for bounds"
+    assert difference_metric([[1.0, 2.0]] * 2, "bits").interval == "2 seeds and 2 blocks: too few for bounds"
+    assert median_metric([6] * 5, "characters").interval == "5 seeds: 6 to 6"
+
+
 def test_headline_says_what_depends_on_the_start():
     starts = {"a": {"x": {}, "y": {}}, "b": {"x": {}, "y": {}}}
     arms = {name: {"model.cell": "rnn", "starts": one} for name, one in starts.items()} | {"c": {"model.cell": "lstm"}}
     config = MemoryConfig.model_validate({"arms": arms, "experiments": {"recall": {"arms": list(arms), "lags": [5]}}})
-    longest = {"a": 20, "a, x": 0, "a, y": 20, "b": 50, "b, x": 50, "b, y": 50, "c": 10}
-    metrics = {("longest lag", arm): MetricValue(lag, f"{lag} letters", "") for arm, lag in longest.items()}
+    longest = {"a": 20, "a, x": 0, "a, y": 20, "b": 50, "b, x": 50, "b, y": 50, "c": 0}
+    metrics = {
+        ("longest lag", arm): reach_metric([10, 20, 50, 100], [[lag >= n for n in (10, 20, 50, 100)]])
+        for arm, lag in longest.items()
+    }
     (sentence,) = headline({"recall": SimpleNamespace(metrics=metrics)}, config)
-    assert sentence.endswith(": b: 50 letters from every start; a: 0 to 20 letters, by its start; c: 10 letters.")
+    assert sentence.endswith(": b: 50 from every start; a: less than 10 to 20, by its start; c: less than 10.")
     assert headline({}, config) == []

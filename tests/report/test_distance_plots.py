@@ -14,9 +14,10 @@ from charlstm.report.axes import End, fraction_axis, label_ends, log_distance
 from charlstm.report.count_plot import count_plot
 from charlstm.report.distance_plots import context_plot, lag_plot, recall_plot
 from charlstm.report.document import Figure
-from charlstm.report.drawing import PALETTE, canvas, percent, style
+from charlstm.report.drawing import PALETTE, canvas, finish, percent, style
 from charlstm.report.estimate_plots import bars_plot, difference_plot
 from charlstm.report.gate_plots import LINE, MAX_UNITS, gate_map, half_life_plot, saturation_plot
+from charlstm.report.influence_plot import influence_plot
 from charlstm.report.solved_plot import solved_plot
 from charlstm.report.training_plots import medians_plot
 
@@ -212,8 +213,8 @@ def test_solved_plot_shows_numbers_of_seeds():
     figure = solved_plot(["lag 10", "lag 20"], rows, COLORS, "s", "Seeds")
     assert {"10/10", "4/8", "0/10", "–", "lag 10", "lag 20"} <= set(texts(figure))
     assert "rnn, lag 10: 0 of 10, lag 20: –." in figure.alt
-    assert figure.caption == "–: not trained, since no seed learned the shorter lag."
-    assert solved_plot(["lag 10"], {"rnn": [(0, 10)]}, COLORS, "s", "Seeds").caption == ""
+    assert figure.caption.endswith("–: not trained, since no seed learned the shorter lag.")
+    assert "–" not in solved_plot(["lag 10"], {"rnn": [(0, 10)]}, COLORS, "s", "Seeds").caption
     assert solved_plot(["lag 10"], {"rnn": [None]}, COLORS, "s", "Seeds") is None
 
 
@@ -261,8 +262,41 @@ def test_saturation_has_a_panel_per_gate():
 
 def test_infinite_half_lives_are_at_the_edge():
     figure = half_life_plot({"lstm": [math.inf, math.inf, 1.0], "rnn": [0.0, 5.0, NAN]}, COLORS, lag=50)
-    assert {"lstm: 100k+", "rnn: 2.5", "lag 50"} <= set(texts(figure))
+    assert {"lstm: median 100k+", "rnn: median 2.5", "lag 50"} <= set(texts(figure))
     assert "lstm: median 100k+ characters over 3 units, 67% of them at least the lag." in figure.alt
+
+
+def test_half_lives_within_a_factor_of_ten_have_several_ticks():
+    figure = half_life_plot({"lstm": [110.0, 270.0, 480.0]}, COLORS)
+    assert {"100", "200", "500"} <= set(texts(figure))
+
+
+@pytest.mark.usefixtures("drawn_plots")
+def test_image_has_the_caption_of_the_page():
+    with style():
+        images = [image(finish(canvas()[0], "f", "", caption)) for caption in ("", "Two lines. " * 10)]
+    assert images[1].shape[0] > images[0].shape[0] + 50
+    assert images[1].shape[1] == images[0].shape[1]
+
+
+@pytest.mark.usefixtures("drawn_plots")
+def test_long_title_is_wrapped():
+    figure = bars_plot(["a"], {"lstm": [(0.5, 0.4, 0.6)]}, COLORS, "b", "Answers with the other key " * 5)
+    right = image(figure)[:120, -8:, :3]  # at the top of the right edge
+    assert (right > 0.99).all()
+
+
+def test_influence_names_its_floor():
+    figure = influence_plot({"lstm": [1.0, 0.1, 0.0001]}, {"lstm": 0}, "influence")
+    assert "0.001 or less" in texts(figure)
+
+
+def test_leaders_of_labels_are_no_curves():
+    """A leader from the last measured point must not look like a curve that goes on."""
+    figure = recall_plot([10, 20, 50], {"lstm": [[1.0, 0.5, NAN]]}, COLORS, 0.125)
+    leader = figure.svg[figure.svg.rindex('<g id="recall-over-lag-patch') :]
+    assert "stroke-dasharray" in leader
+    assert "var(--muted" in leader
 
 
 def test_count_is_fitted_to_unit_by_least_squares():

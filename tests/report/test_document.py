@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 import pytest
 
 from charlstm import console
-from charlstm.comparison.tables import verdict_rows
+from charlstm.comparison.tables import untested_claims, verdict_rows
 from charlstm.report.document import Document, Figure, Section, Verdict, render, tally
 
 HELD = Verdict("An LSTM recalls", "4 of 5 seeds", "5 of 5 seeds", "95%: 0.57 to 1", "held", "recall-over-a-lag")
@@ -109,13 +109,21 @@ def test_tally(verdicts, text):
 
 
 def test_verdict_rows():
-    assert verdict_rows([]) == []
+    assert verdict_rows([]) == verdict_rows([NOT_RUN]) == []
     assert verdict_rows([HELD, NOT_HELD, NOT_RUN]) == [
-        ["claim", "criterion", "measured", "interval", "verdict"],
+        ["claim", "criterion", "measured", "95% bound on each side", "verdict"],
         ["An LSTM recalls", "4 of 5 seeds", "5 of 5 seeds", "95%: 0.57 to 1", "held"],
         ["An RNN does not", "at most 20", "30", "–", "not held"],
-        ["An LSTM counts", "n = 1,000", "–", "–", "not run"],
     ]
+
+
+def test_claims_without_a_verdict_are_counted():
+    assert untested_claims([HELD]) == []
+    assert untested_claims([HELD, NEEDS_FULL_RUN, NEEDS_FULL_RUN, NOT_RUN]) == [
+        "2 more claims need the full run",
+        "1 more claim was not tested in this run",
+    ]
+    assert untested_claims([NEEDS_FULL_RUN]) == ["1 claim needs the full run"]
 
 
 def test_verdict_columns_are_aligned_in_terminal(capsys):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from charlstm.report.training_plots import FLOOR, medians_plot
+from charlstm.report.drawing import PALETTE
+from charlstm.report.training_plots import FLOOR, TrainingCurve, medians_plot, training_plot
 
 
 def test_medians_of_arms_with_different_steps():
@@ -13,3 +14,15 @@ def test_medians_of_arms_with_different_steps():
     assert f"gru: {FLOOR:g} after 0, 3 after 10, 5 after 100. rnn: 1.5 after 10." in figure.alt
     assert "none" not in figure.alt
     assert medians_plot({"none": {}}, {"none": 0}, "depth", "Depth", "characters") is None
+
+
+def test_panels_of_training_have_one_axis_and_the_colors_of_the_arms():
+    short, long = TrainingCurve([0, 50], [12.0, 12.0], 50), TrainingCurve([0, 1000], [7.0, 2.0], None)
+    figure = training_plot(
+        {"lstm": {"lstm": [short]}, "rnn": {"rnn": [long]}}, {"lstm": 0, "rnn": 5}, "d", "Depth", "y"
+    )
+    assert figure is not None
+    assert figure.svg.count(">1000</text>") == 2
+    assert PALETTE[5] in figure.svg
+    assert "1/1" in figure.svg
+    assert "lstm 1/1" not in figure.svg

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -84,6 +85,15 @@ def test_high_losses_do_not_compress_the_curves():
     held_out = np.array([[2, 2, 2, 2.0]])
     ticks = learning_curve(Curves(training, held_out), "character").svg
     assert "400" not in ticks
+
+
+@pytest.mark.usefixtures("drawn_plots")
+def test_diverged_run_is_drawn_on_a_logarithmic_axis():
+    training = np.array([[1, 1, 1, 6.0], [2, 2, 2, 1500.0], [3, 3, 3, 900.0]])
+    curves = Curves(training, np.array([[2, 2, 2, 1300.0], [3, 3, 3, 835.0]]))
+    for figure in (learning_curve(curves, "character"), several_curves({"a": curves}, "character", "steps", True)):
+        assert not figure.error
+        assert {"10", "500"} <= set(re.findall(r">([^<>]+)</text>", figure.svg))
 
 
 def test_ladder_is_in_the_order_of_the_scores():

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from charlstm.errors import UserError
+from charlstm.runs.directory import RunDirectory
 from charlstm.runs.names import find_run, run_names
 from charlstm.runs.naming import initial_run_name
 
@@ -35,6 +36,46 @@ def runs(tiny_run, tmp_path, monkeypatch):
 )
 def test_names_and_paths(given, path):
     assert find_run(Path(given)) == Path(path)
+
+
+def test_run_in_a_comparison_of_memories(tiny_run):
+    """Its runs are in a folder within that of the comparison."""
+    for folder in ("cells", "other"):
+        Path("runs/memory", folder).mkdir(parents=True)
+    Path("runs/memory/claims.json").touch()
+    shutil.copytree(tiny_run, "runs/memory/cells/recall-10-lstm, bias 5-0.01-seed2")
+    expected = Path("runs/memory/cells/recall-10-lstm, bias 5-0.01-seed2")
+    assert find_run(Path("memory/recall-10-lstm, bias 5-0.01-seed2")) == expected
+    assert find_run(Path("runs/memory/recall-10-lstm, bias 5-0.01-seed2")) == expected
+    with pytest.raises(UserError, match=r"Did you mean memory/recall-10-lstm, bias 5-0.01-seed2\?"):
+        find_run(Path("memory/recall-10-lstm"))
+    shutil.copytree(tiny_run, "runs/memory/other/recall-10-lstm, bias 5-0.01-seed2")
+    with pytest.raises(UserError, match=r"several runs have this name: .*cells.*, .*other"):
+        find_run(Path("memory/recall-10-lstm, bias 5-0.01-seed2"))
+
+
+@pytest.mark.parametrize(("file", "used"), [("my.yaml", "train my.yaml"), ("compare/a.yml", "compare compare/a.yml")])
+def test_configuration_is_no_run(file, used):
+    Path(file).parent.mkdir(exist_ok=True)
+    Path(file).write_text("model: {}")
+    with pytest.raises(UserError, match=f"{file} is a configuration, not a run. To use it:  charlstm {used}"):
+        find_run(Path(file))
+
+
+@pytest.mark.parametrize(
+    ("mark", "held"),
+    [
+        ("claims.json", "a comparison of memories"),
+        ("sweep.yaml", "a sweep"),
+        ("a-seed1/config.yaml", "a comparison of arms"),
+    ],
+)
+def test_folder_of_a_comparison_is_named(mark, held):
+    (Path("runs/several") / mark).parent.mkdir(parents=True)
+    (Path("runs/several") / mark).touch()
+    expected = rf"runs/several is the folder of {held}, not of a run. To list its runs:  charlstm runs --all$"
+    with pytest.raises(UserError, match=expected):
+        RunDirectory(Path("runs/several")).config()
 
 
 def test_path_precedes_a_name_but_an_unrelated_folder_does_not(tiny_run):

@@ -110,7 +110,7 @@ class GradientExperiment:
                 )
                 row_arms.append(start)
         title = f"Effective depth on recall at lag {self._lag}"
-        plot = training_plot(panels, "depth-in-training", title, "characters")
+        plot = training_plot(panels, colors(self._config), "depth-in-training", title, "characters")
         table = Table(
             [
                 "arm, start",

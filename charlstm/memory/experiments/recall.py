@@ -148,10 +148,15 @@ class RecallExperiment(RecallRuns):
         """For each lag, the seeds that also solve the next lag that is at least twice as long."""
         doubled = [(lag, min((long for long in self._tested if long >= 2 * lag), default=0)) for lag in self.lags]
         pairs = [(lag, long) for lag, long in doubled if long]
-        rows = {arm: [seeds.get((lag, long, arm)) for lag, long in pairs] for arm in self.contestants}
+        rows: dict[str, list[tuple[int, int] | None]] = {}
+        colors: dict[str, int] = {}
+        for arm in self.contestants:
+            starts = dict.fromkeys(self.start(lag, arm) for lag, long in pairs if (lag, long, arm) in seeds)
+            row = ", ".join(dict.fromkeys([arm, " / ".join(starts)])) if starts else arm
+            rows[row], colors[row] = [seeds.get((lag, long, arm)) for lag, long in pairs], self._colors[arm]
         columns = [f"{lag} → {long}" for lag, long in pairs]
         title = "Longer lags: trained → tested"
-        return solved_plot(columns, rows, self._colors, "longer-lags", title, "no seed solves the lag of the training")
+        return solved_plot(columns, rows, colors, "longer-lags", title, "no seed solves the lag of the training")
 
     def _longer_table(self, seeds: LongerLags) -> Table:
         rows, row_arms = [], []

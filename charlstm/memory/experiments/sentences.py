@@ -159,6 +159,7 @@ class SentencesExperiment(ArmsByTask[Key]):
             name=f"sentences-{language}-{kind.replace('_', '-')}",
             title=f"Correct answers: {_title(language, kind)}",
             x_label="characters before the sentence" if kind == "control" else "characters between cue and answer",
+            note=f"{RECENCY} is a guess: the answer that belongs to the last cue before the question.",
         )
 
     def _table(self, key: Key, results: dict[str, list[JsonObject]]) -> Table:

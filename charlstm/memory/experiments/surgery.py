@@ -78,27 +78,27 @@ class SurgeryExperiment:
                         rows[-1].append("–")
                         continue
                     one = [result[f"{part} at {moment:g}"] for result in results]
-                    key, pairs = ("swapped" if part else "original"), one[0]["count"] // 2
-                    values = [value[key] for value in one]
-                    value = fraction_metric(values, pairs)[0]
-                    enough = sum(fraction >= self._config.solve_threshold for fraction in values)
-                    metrics[f"{_metric(part)} at {moment:g}", arm] = seeds_metric(enough, len(values))
+                    judged = [value["swapped" if part else "original"] for value in one]
+                    enough = sum(fraction >= self._config.solve_threshold for fraction in judged)
+                    metrics[f"{_metric(part)} at {moment:g}", arm] = seeds_metric(enough, len(judged))
+                    values = [value["swapped"] for value in one]
+                    value = fraction_metric(values, one[0]["count"] // 2)[0]
                     rows[-1].append(f"{percent(value[0])} ({percent(min(values))} to {percent(max(values))})")
                     if moment == MOMENTS[1]:
                         metrics[_metric(part), arm] = metrics[f"{_metric(part)} at {moment:g}", arm]
-                        bars[arm][number] = fraction_metric([value["swapped"] for value in one], pairs)[0]
+                        bars[arm][number] = value
         plot = bars_plot(
             [_label(part) for part in all_parts],
             bars,
             arm_colors,
             name="state-surgery",
-            title="Answers with the key of the other string",
+            title="Answers with the other key: exchange at half the lag",
         )
         table = Table(
             ["arm", "exchanged", "seeds that solve it", *(f"at {moment:g} of the lag" for moment in MOMENTS)],
             rows,
-            caption="Answers with the key of the other string (with the original key where nothing is exchanged): mean "
-            "over the seeds that solve the lag (lowest to highest)",
+            caption="Answers with the key of the other string: mean over the seeds that solve the lag (lowest to "
+            "highest)",
             colors=row_colors,
         )
         section = Section(

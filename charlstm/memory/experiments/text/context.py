@@ -145,7 +145,8 @@ class ContextUse(TextPart):
                 row_colors.append(self._colors[arm])
         caption = (
             f"Bits per character lost by what stands before the last characters that are left as they are, relative to "
-            f"{self._lengths[-1]:,} characters of the text itself; mean over seeds, ± half of the interval"
+            f"{self._lengths[-1]:,} characters of the text itself; mean over seeds, ± half of the distance "
+            "from the lower to the upper 95% bound"
         )
         header = ["arm", "before them", *(f"{n} left" for n in self._far_lengths[:-1])]
         return Table(header, rows, caption=caption, colors=row_colors)
