@@ -11,7 +11,8 @@ from matplotlib.ticker import MaxNLocator
 
 from charlstm.report.axes import End, grid_lines, label_ends, labeled_canvas, power_of_ten, powers_of_ten
 from charlstm.report.document import Figure
-from charlstm.report.drawing import color, finish, placeholder_on_error, short, style
+from charlstm.report.drawing import color, finish, placeholder_on_error, style
+from charlstm.report.labels import distinct
 from charlstm.text.visible import visible
 
 FLOOR = 1e-12
@@ -45,7 +46,7 @@ def gradient_plot(
 
     with style():
         figure, axes, gap = labeled_canvas(len(curves))
-        ends, descriptions = [], []
+        ends, descriptions, labels = [], [], distinct(curves)
         for run, curve in curves.items():
             drawn = shown(curve)
             before = shown(untrained.get(run, ()))
@@ -54,7 +55,7 @@ def gradient_plot(
             if not np.isfinite(drawn).any():
                 continue
             last = int(np.flatnonzero(np.isfinite(drawn))[-1])
-            ends.append(End(short(run), color(colors[run]), last + 1, float(drawn[last])))
+            ends.append(End(labels[run], color(colors[run]), last + 1, float(drawn[last])))
             points = ", ".join(f"{curve[k - 1]:.2g} at {k}" for k in (1, 5, 10, 20, 50) if k <= len(curve))
             descriptions.append(f"{visible(run)}: {points}.")
         axes.set_yscale("log")
