@@ -34,8 +34,9 @@ def preview(
     complete documents as fit into ``length`` characters, up to 20, and at least the first, truncated if needed.
 
     For a bidirectional model, the beginning of ``text`` with a gap that the model filled, or "" without one.
-    "" also for a network whose probabilities become NaN, as may those of one without bounds that was trained on short
-    documents. ``on_chunk`` is as for `generate`, and ``lead_ins`` as for `TextRequest`.
+    "" also for a network whose probabilities become NaN after some characters, as may those of one without bounds that
+    was trained on short documents; raises UserError if those of the first one are. ``on_chunk`` is as for `generate`,
+    and ``lead_ins`` as for `TextRequest`.
     """
     if model.bidirectional:
         return (
@@ -46,6 +47,7 @@ def preview(
     try:
         samples = generate(model, vocabulary, request, SAMPLING, seed, count, on_chunk)
     except UserError:
+        generate(model, vocabulary, TextRequest(length=1, lead_ins=lead_ins), SAMPLING, seed)  # its weights are broken
         return ""
     texts, remaining = [samples[0].full_text], length - len(samples[0].full_text)
     for sample in samples[1:]:

@@ -38,6 +38,7 @@ def by_temperature(run: LoadedRun, corpus: Corpus | None) -> Section:
     try:
         samples = [Sample(f"temperature {t:g}", _sample(run, prime, t)) for t in TEMPERATURES]
     except UserError as error:  # a network that answers questions may run away beyond the answer
+        run.generate(prime, 1)  # raises if the weights are broken
         return Section("Samples by temperature", [f"There are none: {error}."])
     return Section("Samples by temperature", [text], samples=samples)
 

@@ -196,8 +196,8 @@ def test_context_plot_shows_ngram_and_zero_context():
     figure = context_plot([0, 1, 1000], curves, COLORS, ngram=(5, 2.25))
     assert {"5-gram 2.25", "lstm 1.90", "0", "1", "1k"} <= set(texts(figure))
     assert "lstm goes from 4.00 bits at 0 to 1.90 at 1000." in figure.alt
-    assert "interval" in figure.caption
-    assert "interval" not in context_plot([1], {"lstm": [(4.0, NAN, NAN)]}, COLORS).caption
+    assert "95% bound" in figure.caption
+    assert "95% bound" not in context_plot([1], {"lstm": [(4.0, NAN, NAN)]}, COLORS).caption
 
 
 def test_difference_plot_shows_counts_and_the_reference():
