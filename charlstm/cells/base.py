@@ -105,7 +105,17 @@ class Cell:
         return self
 
     def __reduce__(self) -> Any:
+        if not self.has_recipe:
+            raise TypeError(f"cell {self.name} cannot be pickled: another process could not find it by a recipe")
         return from_recipe, (self.recipe,)
+
+    @property
+    def has_recipe(self) -> bool:
+        """Whether the recipe makes this cell, here and in a process that imports the same modules."""
+        try:
+            return from_recipe(self.recipe) is self
+        except (AttributeError, ImportError, KeyError, ValueError):
+            return False
 
     @property
     def summary(self) -> str:

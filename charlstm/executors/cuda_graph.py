@@ -61,18 +61,14 @@ def _capture(function: Callable[[], None], device: torch.device, warm_up: int, p
                     function()
             finally:
                 current.wait_stream(stream)
-            failed: BaseException | None = None
+            torch.cuda.synchronize(device)  # errors of earlier work are not those of the capture
             try:
                 # Threads of autograd and the NCCL watchdog may make calls that a global capture would forbid.
                 capture = torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local")
                 with _workspaces_of_graph(), capture:
-                    try:
-                        function()
-                    except BaseException as error:
-                        failed = error
-                        raise
-            except BaseException as error:
-                _clean_up(device, pool, is_open=error is not failed)
+                    function()
+            except BaseException:
+                _clean_up(graph, device, pool)
                 raise
 
     def replay() -> None:
@@ -93,15 +89,15 @@ def _workspaces_of_graph() -> Iterator[None]:
         torch._C._cuda_clearCublasWorkspaces()
 
 
-def _clean_up(device: torch.device, pool: Pool, is_open: bool) -> None:
-    """Let the device be used as before a failed capture, whose begin or end failed if it ``is_open``."""
+def _clean_up(graph: torch.cuda.CUDAGraph, device: torch.device, pool: Pool) -> None:
+    """Let the device be used as before a failed capture."""
     _capture_stream.cache_clear()  # a capture may still be under way on that stream
     index = torch.cuda.current_device() if device.index is None else device.index
-    if is_open:
-        # Before torch 2.14 the allocator would put all memory into the pool of the graph from now on, and not free it.
+    try:
+        graph.pool()
+    except RuntimeError:  # the capture did not end, so that the graph will not release the pool
         with suppress(RuntimeError):
             torch._C._cuda_endAllocateToPool(index, pool)
-        with suppress(RuntimeError):
             torch._C._cuda_releasePool(index, pool)
     if _version() < (2, 13):
         # The random generator would stay in the capture.

@@ -72,7 +72,7 @@ class DivergenceDetector:
 
         Raises UserError if a GPU kernel gave up, and not the training diverged.
         """
-        if refuse_kernels_that_gave_up():
+        if any(self._group.all_reduce_max(refuse_kernels_that_gave_up())):
             raise UserError(
                 "a program of the one-kernel loop over time waited in vain for the others, so the loss is not a "
                 "number; from now on these loops are CUDA graphs: continue from the last checkpoint with --resume"

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import copy
+import json
 import pickle
 import re
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 import charlstm.cells
-from charlstm.cells import CELLS, Cell, cell, find
+from charlstm.cells import CELLS, Cell, cell, find, from_recipe
 from charlstm.cells.initializers import zeros
 from charlstm.cells.options import Option
 from charlstm.model import RecurrentStack
+from charlstm.model.state_dropout import StateDropout
 
 
 @pytest.mark.parametrize(
@@ -94,6 +97,16 @@ def test_copying_or_pickling_a_cell_returns_the_same_object(declared):
     assert pickle.loads(pickle.dumps(declared)) is declared
     with pytest.raises(AttributeError):
         declared.gates = "x"
+
+
+def test_derived_cell_is_pickled_by_its_recipe():
+    masked = StateDropout(CELLS["lstm"], 0.2).training_cell
+    assert pickle.loads(pickle.dumps(masked)) is masked
+    assert from_recipe(json.loads(json.dumps(masked.recipe))) is masked
+    other = replace(CELLS["lstm"], name="other")
+    assert not other.has_recipe
+    with pytest.raises(TypeError, match="cell other cannot be pickled"):
+        pickle.dumps(other)
 
 
 def test_cells_of_a_base_differ_only_in_option_values():

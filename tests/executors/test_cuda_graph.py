@@ -23,7 +23,7 @@ class Streams:
 
     def __init__(self) -> None:
         self.log: list[str] = []
-        self.fails = ""
+        self.fails, self.has_ended = "", False
         self.devices = [0]
         self.main, self.side = Stream("main", self.log), Stream("side", self.log)
         self.current = self.main
@@ -56,8 +56,11 @@ class Streams:
         if self.fails == "begin":
             raise RuntimeError("operation failed during capture")
         self.log.append("capture")
-        yield
-        if self.fails == "end":
+        try:
+            yield
+        finally:
+            self.has_ended = self.fails != "end"
+        if self.fails in ("end", "instantiation"):
             raise RuntimeError("operation failed due to a previous error during capture")
         self.current = before
 
@@ -73,9 +76,20 @@ class Streams:
     def free_workspaces(self) -> None:
         self.log.append(FREED)
 
-    def take_back(self, index, pool) -> None:
+    def pool(self) -> tuple[int, int]:
+        if not self.has_ended:
+            raise RuntimeError("no capture has ended")
+        return POOL
+
+    def end_allocation(self, index, pool) -> None:
         assert (index, pool) == (1, POOL)
-        self.log.append("memory taken back")
+        if "capture" not in self.log:
+            raise RuntimeError("no allocation to the pool")
+        self.log.append("allocation ended")
+
+    def release(self, index, pool) -> None:
+        assert (index, pool) == (1, POOL)
+        self.log.append("pool released")
 
     def capture_stream(self, _) -> Stream:
         return self.side
@@ -102,8 +116,9 @@ def cuda(monkeypatch) -> Streams:
         monkeypatch.setattr(torch.cuda, name, getattr(streams, name))
     monkeypatch.setattr(cuda_graph, "_capture_stream", cache(streams.capture_stream))
     monkeypatch.setattr(torch._C, "_cuda_clearCublasWorkspaces", streams.free_workspaces, raising=False)
-    for name in ("_cuda_endAllocateToPool", "_cuda_releasePool"):
-        monkeypatch.setattr(torch._C, name, streams.take_back, raising=False)
+    monkeypatch.setattr(torch._C, "_cuda_endAllocateToPool", streams.end_allocation, raising=False)
+    monkeypatch.setattr(torch._C, "_cuda_releasePool", streams.release, raising=False)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda _: None)
     monkeypatch.setattr(torch.cuda, "default_generators", (None, streams))
     return streams
 
@@ -141,20 +156,23 @@ def test_failing_function_restores_the_stream(cuda, runs):
         CudaGraph(function, GPU)
     assert AFTER in cuda.log
     assert (FREED in cuda.log) == ("capture" in cuda.log)
-    assert "memory taken back" not in cuda.log  # torch does it
+    assert "pool released" not in cuda.log  # the graph does it
     assert (cuda.current, cuda.devices) == (cuda.main, [0])
 
 
-@pytest.mark.parametrize("fails", ["begin", "end"])
-def test_failing_begin_or_end_of_capture_restores_stream_and_memory(cuda, fails):
+@pytest.mark.parametrize(
+    ("fails", "released"),
+    [("begin", []), ("end", ["allocation ended", "pool released"]), ("instantiation", [])],
+)
+def test_failed_capture_restores_stream_and_memory(cuda, fails, released):
+    """The pool is released once: by the graph if its capture ended, and not at all if none began."""
     cuda.fails = fails
-    stream = cuda_graph._capture_stream(GPU)
+    cuda_graph._capture_stream(GPU)
     with pytest.raises(RuntimeError, match="during capture"):
         CudaGraph(lambda: None, GPU)
-    assert cuda.log[-3:] == [FREED, *["memory taken back"] * 2]
+    assert cuda.log[cuda.log.index(FREED) + 1 :] == ["capture"] * (fails != "begin") + [FREED, *released]
     assert cuda_graph._capture_stream.cache_info().currsize == 0
     assert (cuda.current, cuda.devices) == (cuda.main, [0])
-    assert stream is cuda.side
 
 
 @pytest.mark.parametrize(("version", "is_put_back"), [("2.12.1+cu130", True), ("2.13.0", False), ("2.14.0a0", False)])
@@ -203,7 +221,7 @@ def test_captures_inside_and_outside_inference_mode():
 
 @needs_gpu
 def test_graph_outlives_another_one():
-    """A matmul's workspace belongs to its graph: torch 2.13 frees those of the stream with each graph."""
+    """If the product has a workspace, it belongs to its graph: torch 2.13 frees those of the stream with each graph."""
     a, b, y = (torch.ones(512, 512, device="cuda", dtype=torch.bfloat16) for _ in range(3))
 
     def multiply():

@@ -245,8 +245,9 @@ def test_masked_cells_are_measured_too(measured, shape):
         ({"error": "an illegal memory access was encountered"}, "illegal memory access"),
         ({}, None),
         ({"graph": 3, "agree": True}, None),
+        ({"graph": [1e-5, 1e-5], "kernel": [8e-6, 8e-6]}, None),
     ],
-    ids=["hardly faster", "other results", "failed", "no memory", "damaged"],
+    ids=["hardly faster", "other results", "failed", "no memory", "damaged", "not compared"],
 )
 def test_other_kernels_are_not_chosen(measured, shape, result, reason):
     asked = measured(**result)
@@ -269,12 +270,28 @@ def test_what_cannot_be_a_kernel_is_not_measured(measured, shape, monkeypatch):
     ]
     assert [choice.choose_division(replace(shape, **change)) for change in changes] == [(None, None)] * len(changes)
     assert "multiple of 64" in choice.division_of(replace(shape, hidden_size=100))
-    with monkeypatch.context() as patch:
-        patch.setenv("CHARLSTM_MEASURE", "0")
-        assert choice.choose_division(shape) == (None, None)
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
     assert choice.choose_division(shape) == (None, None)
     assert not asked
+
+
+def test_without_measurements_the_loops_are_graphs_and_remain_so(measured, shape, monkeypatch):
+    """Also where the run is resumed with measurements; and a run that was stopped with kernels goes on with them."""
+    asked = measured(**FASTER)
+    monkeypatch.setenv("CHARLSTM_MEASURE", "0")
+    assert choice.choose_division(shape) == (None, None)
+    assert [*choice.choices().values()] == [[]]
+    choice.restore_choices({choice._size(shape): ["backward"]})
+    assert choice.choose_division(shape) == (None, TILES)
+    choice.restore_choices({choice._size(shape): []})
+    monkeypatch.delenv("CHARLSTM_MEASURE")
+    assert choice.choose_division(shape) == (None, None)
+    assert not asked
+
+
+def test_choice_of_an_early_version_is_left_out(measured):
+    choice.restore_choices({"lstm, 32 x 256, symbols, bfloat16, tf32": True})
+    assert choice.choices() == {}
 
 
 def test_gpus_are_measured_apart(measured, shape, monkeypatch):

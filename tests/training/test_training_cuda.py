@@ -81,7 +81,7 @@ def test_captured_steps_equal_launched_ones(
     """Bit for bit, in seven epochs of 5 steps, with the random numbers of dropouts."""
     dropouts = {"dropout": 0.2, "weight_drop": 0.2, "dropout_kind": "elementwise"}
     if optimizer == "adamw":
-        dropouts["state_dropout"] = 0.1  # makes another cell, without a layer of torch or a loop in one kernel
+        dropouts["state_dropout"] = 0.1  # makes another cell, without a layer of torch
     training = {"optimizer": optimizer, "reset_state": 0.1, "activation_regularization": 1.0, "evaluate_every": 8}
     config = make_config(
         {**dropouts, **model}, device="cuda", precision=precision, batch_size=16, budget={"steps": 34}, **training

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from charlstm.cells import Cell, from_recipe
 from charlstm.compiler.persistent_printer import PersistentKernel, persistent_backward, persistent_forward
 from charlstm.compiler.persistent_products import MIN_PARTS, supports_size
 from charlstm.executors.measurement_cache import cached_measurement, store_measurement
@@ -44,31 +43,37 @@ def refused() -> dict[str, str]:
 def restore_choices(saved: Mapping[str, Sequence[str]]) -> None:
     """Choose as in another process, such as the one that a run was stopped in: both loops round differently. Kernels
     are not measured then, but must still have the right results here."""
-    _kernels.update({size: tuple(passes) for size, passes in saved.items()})
-    _restored.update(saved)
+    for size, passes in saved.items():
+        if isinstance(passes, Sequence):  # early versions had one choice for both passes
+            _kernels[size] = tuple(passes)
+            _restored.add(size)
 
 
 def choose_division(shape: Shape) -> Division:
     """How the loops of a shape are divided into the programs of one kernel; none for those that are CUDA graphs.
 
     A size is measured when it is first trained, and the result is cached on this machine. A kernel is taken where it is
-    faster and gives the same results as the graph; none, if ``CHARLSTM_MEASURE`` is 0.
+    faster and gives the same results as the graph. If ``CHARLSTM_MEASURE`` is 0, nothing is measured: the loops are
+    graphs, or what was restored.
     """
     if shape.device.type != "cuda" or not shape.training or shape.steps == 1:
         return NOT_DIVIDED
-    if os.environ.get("CHARLSTM_MEASURE") == "0":
-        return NOT_DIVIDED
     size = _size(shape)
     if not torch.cuda.is_current_stream_capturing():
-        _decide(shape, size)
+        if os.environ.get("CHARLSTM_MEASURE") == "0":
+            _kernels.setdefault(size, ())
+        else:
+            _decide(shape, size)
+        if _kernels[size]:
+            gave_up_flag(shape.device)  # before a capture
     passes = _kernels.get(size, ())
     found = divisions_of(shape) if passes else {}
     return Division(**{name: found[name] for name in passes if isinstance(found[name], Tiles)})  # type: ignore[arg-type]
 
 
 def refuse_kernels_that_gave_up() -> bool:
-    """Whether a kernel has given up, so that its results are not numbers; from now on the loops of all sizes are CUDA
-    graphs, here and in later processes. Waits for the device."""
+    """Whether a kernel has given up, so that its results are not numbers. The loops of all sizes so far are CUDA graphs
+    from now on, here and, by the cache, in later processes. Waits for the device."""
     flags = [flag for flag in gave_up_flags() if int(flag)]
     if not flags:
         return False
@@ -101,7 +106,7 @@ def division_of(shape: Shape) -> Division | str:
 
 
 def _refusal(shape: Shape) -> str | None:
-    if not _has_recipe(shape.cell):
+    if not shape.cell.has_recipe:
         return "no other process can make the cell"
     if shape.param_dtype != torch.float32 or shape.compute_dtype not in TOLERANCES:
         return "its sums are in float32"
@@ -110,13 +115,6 @@ def _refusal(shape: Shape) -> str | None:
     if not supports_size(shape.hidden_size):
         return "the number of units is not a multiple of 64"
     return None
-
-
-def _has_recipe(cell: Cell) -> bool:
-    try:
-        return from_recipe(cell.recipe) is cell
-    except KeyError:
-        return False
 
 
 def _printed(shape: Shape, name: str, tile: Tiles | None = None) -> PersistentKernel:
@@ -139,11 +137,9 @@ def _decide(shape: Shape, size: str) -> None:
     _restored.discard(size)
     faster = _faster(shape, size)
     if not is_restored:
-        _kernels[size] = faster or ()
+        _kernels[size] = faster
     elif size in _refused:
         _kernels[size] = ()
-    if _kernels[size]:
-        gave_up_flag(shape.device)  # before a capture
 
 
 def _faster(shape: Shape, size: str) -> tuple[str, ...]:
@@ -157,11 +153,12 @@ def _faster(shape: Shape, size: str) -> tuple[str, ...]:
         reason = "its results differ from those of the CUDA graph"
     if reason is not None:
         _refused[size] = str(reason)
+    if measured.get("agree") is not True:
         return ()
     try:
         times = zip(Division._fields, division, measured["graph"], measured["kernel"], strict=True)
         return tuple(name for name, tile, graph, kernel in times if tile is not None and kernel <= GAIN * graph)
-    except (KeyError, TypeError, ValueError):  # nothing is known, or a damaged file of the cache
+    except (KeyError, TypeError, ValueError):  # a damaged file of the cache
         return ()
 
 

@@ -40,8 +40,7 @@ class TrialError(Exception):
 def trial_in_process(shape: Shape, division: Division) -> dict[str, Any]:
     """The result of :func:`compare_loops` in another process: a kernel that fails on this GPU then does no harm here.
 
-    ``{"error": reason}`` if a kernel cannot be compiled in time, or fails. Raises TrialError if the process cannot find
-    out.
+    ``{"error": reason}`` if a kernel cannot be compiled, or fails. Raises TrialError if the process cannot find out.
     """
     request = {
         "cell": shape.cell.recipe,
@@ -60,9 +59,7 @@ def trial_in_process(shape: Shape, division: Division) -> dict[str, Any]:
             command, input=text, capture_output=True, text=True, timeout=TIME_LIMIT, check=False, start_new_session=True
         )
         result: dict[str, Any] = json.loads(done.stdout)
-    except subprocess.TimeoutExpired:
-        return {"error": f"it was not compiled and measured within {TIME_LIMIT} seconds"}
-    except (OSError, ValueError) as error:
+    except (OSError, subprocess.TimeoutExpired, ValueError) as error:
         raise TrialError(str(error)) from error
     return result
 
