@@ -38,7 +38,7 @@ def init(
     from charlstm.runs.naming import run_name
     from charlstm.text.corpus import load_corpus
     from charlstm.text.sources import absolute_source
-    from charlstm.training.size_defaults import FRACTION, chosen_by, chosen_fraction, chosen_sections
+    from charlstm.training.size_defaults import FRACTION, chosen_by, chosen_sections, chosen_text
 
     if STANDARD_INPUT in texts:
         raise UserError("init describes texts that stay: save standard input as a file first")
@@ -49,14 +49,14 @@ def init(
         raise UserError(f"{file} exists. Choose another file: --out FILE; or replace it: --overwrite")
     source = texts[0] if len(texts) == 1 else texts
     corpus = load_corpus(source)
-    fraction = chosen_fraction(corpus)
-    if fraction != FRACTION:
-        corpus = load_corpus(source, validation_fraction=fraction)
+    text = chosen_text(corpus)
+    if text != {"validation_fraction": FRACTION}:
+        corpus = load_corpus(source, **text)
     if file.parent.absolute() != Path().absolute():
         source = absolute_source(source)
     sections = chosen_sections(corpus)
     data = {
-        "corpus": {"source": source, "validation_fraction": fraction, "documents": None},
+        "corpus": {"source": source, **text, "documents": None},
         **sections,
     }
     validate(Config, Document(str(file), data))

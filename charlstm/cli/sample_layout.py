@@ -18,11 +18,12 @@ def headings_and_ends(
         document_end: what else separates them; empty: a new line, and notes number them.
     """
     of_each = texts // max(1, len(temperatures))
+    is_numbered = of_each > 1 and separator is None and not document_end
     for index in range(texts):
         parts = []
-        if len(temperatures) > 1:
+        if len(temperatures) > 1 and (is_numbered or index % of_each == 0):
             parts.append(f"temperature {temperatures[index // of_each]}")
-        if of_each > 1 and separator is None and not document_end:
+        if is_numbered:
             parts.append(f"{index % of_each + 1} of {of_each}")
         end = document_end or "\n"
         if separator is not None:

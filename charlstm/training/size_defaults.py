@@ -149,29 +149,35 @@ def fill_left_out(
         settings: what the document says so far, with the changes of the command line.
         corpus: the text, split as ``settings`` say.
         is_fine_tuned: whether training starts from the weights of another run, whose network it takes: of the section
-            ``model``, only the dropout is chosen.
+            ``model``, only the dropout is chosen, and line ends remain.
     """
     missing = [section for section in ("model", "training") if document.data.get(section) is None]
     if not missing:
         return document, missing
-    fraction = chosen_fraction(corpus)
-    is_given = {"validation_fraction", "validation"} & settings.corpus.model_fields_set
+    text, given = chosen_text(corpus), settings.corpus.model_fields_set
+    fraction = text["validation_fraction"]
     is_needed = fraction == 0 and settings.training.fields_on_held_out_scores
     is_changed = fraction != settings.corpus.validation_fraction
     characters, filled = corpus.length("train"), dict(document.data)
-    text: dict[str, Any] = {}
-    if len(missing) == 2 and is_changed and not is_given and not is_needed:
-        text["validation_fraction"] = fraction
+    if not is_changed or {"validation_fraction", "validation"} & given or is_needed:
+        del text["validation_fraction"]
+    elif len(missing) == 2:
         characters = int((1 - fraction - settings.corpus.test_fraction) * corpus.ids.size)
-    is_normalized = "normalize" in settings.corpus.model_fields_set
-    if len(missing) == 2 and not is_normalized and not is_fine_tuned and has_crlf_lines(corpus):
-        text["normalize"] = ["line_ends"]
-    if text:
+    if "normalize" in given or is_fine_tuned:
+        text.pop("normalize", None)
+    if text and len(missing) == 2:
         filled["corpus"] = {**(filled.get("corpus") or {}), **text}
         missing.append("corpus")
     chosen = chosen_sections(corpus, is_fine_tuned, characters)
     filled |= {section: chosen[section] for section in missing if section in chosen}
     return replace(document, data=filled), missing
+
+
+def chosen_text(corpus: Corpus) -> dict[str, Any]:
+    """The fields of the section ``corpus`` that are chosen for a text: the fraction that is held out, and that CR LF
+    becomes LF, if it ends the lines."""
+    fields: dict[str, Any] = {"validation_fraction": chosen_fraction(corpus)}
+    return fields | ({"normalize": ["line_ends"]} if has_crlf_lines(corpus) else {})
 
 
 def chosen_fraction(corpus: Corpus) -> float:

@@ -57,3 +57,8 @@ def test_separator_takes_texts_apart(charlstm, tiny_run):
     texts = [s.text for s in package.load(tiny_run).generate(**options)]
     assert result.out.removesuffix("\n").split("\n=== next\n") == texts
     assert result.err == ""
+
+
+def test_separated_texts_have_a_heading_for_each_temperature(charlstm, tiny_run):
+    options = ("--temperature", "0.5,1", "--num-samples", 2, "--length", 5, "--seed", 3, "--separator", "===")
+    assert charlstm("sample", tiny_run, *options).err == "--- temperature 0.5\n--- temperature 1\n"

@@ -155,7 +155,9 @@ def test_text_is_looked_for_beside_its_configuration_first(charlstm):
 # charlstm init
 
 
-def test_written_configuration_trains_as_without_it(charlstm):
+@pytest.mark.parametrize("end", ["\n", "\r\n"], ids=["LF", "CR LF"])
+def test_written_configuration_trains_as_without_it(charlstm, end):
+    Path("my tale.txt").write_bytes(TEXT.replace("\n", end).encode())
     result = charlstm("init", "my tale.txt")
     assert (result.code, result.err) == (0, "")
     assert result.out == "wrote my tale.yaml\nnext:   charlstm train 'my tale.yaml'\n"
@@ -168,6 +170,7 @@ def test_written_configuration_trains_as_without_it(charlstm):
     assert charlstm("train", "my tale.yaml", *TINY, "-n", "a").code == 0
     assert charlstm("train", "my tale.txt", *TINY, "-n", "b").code == 0
     a, b = (load_config(Path(f"runs/{name}/config.yaml")) for name in "ab")
+    assert a.corpus.normalize == (["line_ends"] if end == "\r\n" else False)
     assert a == b.model_copy(update={"name": "a"})
 
 
