@@ -154,15 +154,26 @@ class CheckpointStore:
             return replace(newest, damaged=[*dict.fromkeys([str(problem), *newest.damaged])])
 
     def at_step(self, step: int, check: Check = accept_all) -> LoadedCheckpoint:
-        """The checkpoint of a step, kept or not. Raises UserError, with the steps that there are, if there is none, and
-        as :meth:`newest`."""
-        found = set[int]()
-        for path in (*self.kept.values(), *self.files):
-            with suppress(MissingError, DamagedError), CheckpointFile(path) as file:
-                found.add(file.claimed_step)
-                if file.claimed_step == step:
-                    return LoadedCheckpoint(path, *file.read(check), [])
-        steps = ", ".join(f"{n}" for n in sorted(found))
+        """The first valid checkpoint of a step, kept or not. Raises UserError, with the steps that there are, if there
+        is none, and DamagedError if all of this step are damaged. Errors of ``check`` pass through."""
+        found, damaged = set[int](), list[str]()
+        named = {path: kept for kept, path in self.kept.items()}
+        for path in (*named, *self.files):
+            claimed = named.get(path, -1)
+            try:
+                with CheckpointFile(path) as file:
+                    claimed = file.claimed_step if file.claimed_step >= 0 else claimed
+                    if claimed == step:
+                        return LoadedCheckpoint(path, *file.read(check), damaged)
+            except MissingError:
+                continue
+            except DamagedError as problem:
+                if claimed == step:
+                    damaged.append(str(problem))
+            found.add(claimed)
+        if damaged:
+            raise DamagedError("; ".join(damaged))
+        steps = ", ".join(f"{n}" for n in sorted(found) if n >= 0)
         raise UserError(f"{self.folder}: no checkpoint of step {step}; there are {steps or 'none'}")
 
     def quarantine(self, loaded: LoadedCheckpoint) -> None:
