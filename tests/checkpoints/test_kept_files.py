@@ -40,3 +40,29 @@ def test_damaged_kept_checkpoint_is_named_where_its_step_is_asked_for(store, off
     assert line.startswith(f"{store.kept[4]}: damaged")
     with pytest.raises(UserError, match=r"no checkpoint of step 5; there are 1, 2, 3, 4$"):
         store.at_step(5)
+
+
+def test_latest_valid_one_to_keep_is_loaded_if_all_others_are_missing_or_damaged(store):
+    for path in (store.last, store.previous):
+        path.unlink()
+    assert store.newest().path == store.best
+    damage(store.best)
+    loaded = store.newest()
+    assert (loaded.path, loaded.header["counters"]["step"]) == (store.kept[4], 4)
+    assert [line.partition(":")[0] for line in loaded.damaged] == [str(store.best)]
+    store.best.unlink()
+    assert store.exists()
+    assert store.newest_step() == 4
+    damage(store.kept[4])
+    for loaded in (store.newest(), store.best_or_newest()):
+        assert (loaded.path, loaded.header["counters"]["step"]) == (store.kept[2], 2)
+        assert [line.partition(":")[0] for line in loaded.damaged] == [str(store.kept[4])]
+    store.kept[4].unlink()
+    loaded = store.newest()
+    assert loaded.damaged == [f"{store.last}: no such checkpoint"]
+    store.quarantine(loaded)
+    for path in store.kept.values():
+        path.unlink()
+    assert not store.exists()
+    with pytest.raises(UserError, match=r"last\.safetensors: no such checkpoint$"):
+        store.newest()

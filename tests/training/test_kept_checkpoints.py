@@ -124,6 +124,31 @@ def test_kept_checkpoint_is_loaded_by_its_step(train):
         charlstm.load(directory.path, "5")
 
 
+def test_run_with_nothing_but_kept_checkpoints_is_resumed_and_loaded_and_says_from_which(
+    train, make_trainer, make_config, caplog
+):
+    directory = train(3)
+    for path in directory.checkpoints.files:
+        path.unlink(missing_ok=True)
+    message = f"{directory.last}: no such checkpoint; "
+    assert charlstm.load(directory.path).header["counters"]["step"] == 12
+    assert caplog.messages == [f"{message}loaded step-00000012.safetensors instead"]
+    directory.checkpoints.kept[12].unlink()
+    config = make_config(evaluate_every=2, budget={"steps": 12}, keep_checkpoints=3)
+    trainer = make_trainer(config, directory.path)
+    assert trainer.resume()[0] == f"{message}resumed from step-00000008.safetensors, step 8"
+    list(trainer.run())
+    assert [*directory.checkpoints.kept] == [4, 8, 12]
+
+
+def test_pruned_run_of_nothing_but_kept_checkpoints_keeps_the_latest(train):
+    directory = train("all")
+    for path in directory.checkpoints.files:
+        path.unlink(missing_ok=True)
+    directory.prune(keep_best=True)
+    assert [*directory.checkpoints.kept] == [12]
+
+
 @pytest.mark.parametrize("keep_best", [True, False])
 def test_pruned_run_keeps_none(train, keep_best):
     directory = train("all")
