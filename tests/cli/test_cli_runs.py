@@ -201,6 +201,20 @@ def test_run_of_a_changed_text_names_the_command_that_goes_on(charlstm, config_f
     assert result.err.endswith(" If the text was moved, set corpus.source in runs/tiny/config.yaml\n")
 
 
+def test_corpus_that_changed_after_the_training_names_the_option_that_replaces_it_where_there_is_one(
+    charlstm, config_file, corpus_file
+):
+    text = Path("text.txt")
+    text.write_text(corpus_file.read_text())
+    assert charlstm("train", config_file, "--set", f"corpus.source={text}").code == 0
+    text.write_text(corpus_file.read_text()[40:])
+    changed = "error: the content of the corpus has changed since this model was trained on it"
+    for command in ("evaluate", "inspect"):
+        assert charlstm(command, "tiny").err == f"{changed}; give the text itself: --text FILE\n"
+        assert charlstm(command, "tiny", "--text", text).code == 0
+    assert charlstm("sample", "tiny", "--novelty", "--length", 5, "--seed", 1).err == f"{changed}\n"
+
+
 def test_finished_run_is_not_changed(charlstm, run):
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
     assert charlstm("train", run, "--resume").code == 0
