@@ -176,7 +176,7 @@ def test_changed_corpus_is_refused(make_config, make_trainer, tmp_path, text):
     trainer = make_trainer(config)
     list(trainer.run())
     path.write_text(text[::-1])
-    with pytest.raises(UserError, match=r"corpus has changed .*  charlstm evaluate \S+ --text FILE$"):
+    with pytest.raises(UserError, match=r"^the content of the corpus has changed since this model was trained on it$"):
         charlstm.load(trainer.directory.path).corpus()
 
 

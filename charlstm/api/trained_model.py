@@ -15,7 +15,6 @@ from charlstm.errors import UserError
 from charlstm.evaluation import Score, score
 from charlstm.generation import Sample
 from charlstm.model import LanguageModel
-from charlstm.paths import command
 from charlstm.probes.reading import float64_copy, probe_mode, trajectory
 from charlstm.runs.directory import RunDirectory
 from charlstm.text.corpus import Corpus, load_corpus
@@ -28,6 +27,10 @@ from charlstm.text.tables import is_table
 from charlstm.text.unpacking import unpack
 from charlstm.text.vocabulary import Unknown, Vocabulary
 from charlstm.units import bits
+
+
+class ChangedCorpusError(UserError):
+    """The content of the corpus is no longer that on which the model was trained."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -180,17 +183,13 @@ class TrainedModel:
     def corpus(self) -> Corpus:
         """The training corpus, from the source in the run's config.yaml, or relocated along with the run's directory.
 
-        Raises UserError if it cannot be found, or has changed.
+        Raises UserError if it cannot be found, and ChangedCorpusError if it has changed.
         """
         source = {"source": self._source()}
         with recorded_in(None if self.directory is None else self.directory.config_file):
             corpus = load_corpus(**{**self.config.corpus.model_dump(), **source})
         if corpus.digest != self.header["corpus_digest"]:
-            scored = command("evaluate", "RUN" if self.directory is None else self.directory.path, "--text", "FILE")
-            raise UserError(
-                "the content of the corpus has changed since this model was trained on it. To score a text as it is "
-                f"now:  {scored}"
-            )
+            raise ChangedCorpusError("the content of the corpus has changed since this model was trained on it")
         return corpus
 
     def _source(self) -> str | list[str]:

@@ -97,6 +97,7 @@ class Header(_WeightsHeader):
             "more recorded than trained": c.recorded_characters <= c.characters and c.recorded_seconds <= c.seconds,
             "an impossible sum of losses": abs(c.sum_nats) <= LARGEST_LOSS * c.sum_count,
             "more steps with a high loss than steps": c.high_loss_steps <= c.step,
+            "a kept checkpoint after the last step": c.kept_step <= c.step and c.kept_seconds <= c.seconds,
             "more reductions than steps": max(self.schedule.values()) <= c.step,
             "averaged weights of more steps": self.average is None or (self.average.start or 0) <= c.step,
         }

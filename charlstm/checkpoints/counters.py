@@ -13,6 +13,7 @@ LARGEST_LOSS = 1e30
 
 Count = Annotated[int, Field(ge=0, lt=1 << 53)]
 _Seconds = Annotated[float, Field(ge=0, lt=1e12, allow_inf_nan=False)]
+_Epochs = Annotated[float, Field(ge=0, lt=1e12, allow_inf_nan=False)]
 Nats = Annotated[float, Field(allow_inf_nan=False)]
 
 
@@ -21,7 +22,8 @@ class Counters:
     """Counters of a run. ``sum_nats`` and ``sum_count`` cover the steps since the last record.
 
     ``evaluation_due``: the next evaluation has not started, or was interrupted. ``high_loss_steps``: the number of
-    steps in succession, up to this one, whose loss was so high that the run may have diverged.
+    steps in succession, up to this one, whose loss was so high that the run may have diverged. ``kept_step``,
+    ``kept_epochs`` and ``kept_seconds``: what was used of the budget at the latest checkpoint to keep.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
@@ -38,6 +40,13 @@ class Counters:
     evaluations_without_improvement: Count = 0
     evaluation_due: bool = False
     high_loss_steps: Count = 0
+    kept_step: Count = 0
+    kept_epochs: _Epochs = 0.0
+    kept_seconds: _Seconds = 0.0
+
+    def keep(self, epochs: float) -> None:
+        """The checkpoint of this step, after so many epochs, is one to keep."""
+        self.kept_step, self.kept_epochs, self.kept_seconds = self.step, epochs, self.seconds
 
     def start_record(self) -> None:
         """Start to accumulate the next record."""

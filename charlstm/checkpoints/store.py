@@ -5,7 +5,7 @@ held out. A save first flushes the new file to disk; then it renames last -> mov
 renames moving -> previous, which replaces the oldest, and flushes the folder. So at any time two different saves are
 complete, and one of them is the newest acknowledged one, whichever renames survive a crash. ``best`` is written before
 ``last``: after a crash between the two it is the newest, and the run resumes from it. Checkpoints to keep are further
-files, named by their steps, which nothing replaces.
+files, named by their steps, which nothing replaces; the latest is loaded if all others are missing or damaged.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 @dataclass(frozen=True)
 class LoadedCheckpoint:
-    """A valid checkpoint; ``damaged`` has one message for each damaged checkpoint that was skipped."""
+    """A valid checkpoint; ``damaged`` has one message for each damaged checkpoint that was skipped, or that ``last`` is
+    missing if only one to keep is left."""
 
     path: Path
     tensors: dict[str, Tensor]
@@ -56,7 +57,7 @@ class CheckpointStore:
     def exists(self) -> bool:
         """Whether a checkpoint exists, valid or not. Raises UserError if the folder is something else."""
         check_folder(self.folder)
-        return any(os.path.lexists(path) for path in self.files)
+        return any(os.path.lexists(path) for path in self.files) or bool(self.kept)
 
     def newest_step(self) -> int | None:
         """The step that the newest checkpoint claims, unchecked; -1 if no header can be read, None if none exists.
@@ -69,7 +70,7 @@ class CheckpointStore:
         for path in self.files:
             with suppress(MissingError, DamagedError), CheckpointFile(path) as file:
                 step = max(step, file.claimed_step)
-        return step
+        return step if step >= 0 else max(self.kept, default=step)
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -114,7 +115,8 @@ class CheckpointStore:
                 atomic_io.fsync_directory(self.folder)
 
     def newest(self, check: Check = accept_all) -> LoadedCheckpoint:
-        """The newest valid checkpoint, by content, not by file name or time.
+        """The newest valid checkpoint, by content, not by file name or time; if there is none, the latest valid one to
+        keep.
 
         Raises UserError if there is none. Errors of ``check`` pass through, except DamagedError.
         """
@@ -130,8 +132,6 @@ class CheckpointStore:
                     pass
                 except DamagedError as problem:
                     damaged.append(str(problem))
-            if not files and not damaged:
-                raise UserError(f"{self.last}: no such checkpoint")
             # A valid file has its true step in the header, so the first valid one in this order is the newest. Files
             # without a step come first: they are damaged, and must be reported.
             steps = {file: file.claimed_step for file in files}
@@ -140,7 +140,16 @@ class CheckpointStore:
                     return LoadedCheckpoint(file.path, *file.read(check), damaged)
                 except DamagedError as problem:
                     damaged.append(str(problem))
-        raise UserError(f"no checkpoint of this run can be used: {'; '.join(damaged)}")
+        missing = f"{self.last}: no such checkpoint"
+        for path in reversed(self.kept.values()):
+            try:
+                with CheckpointFile(path) as file:
+                    return LoadedCheckpoint(path, *file.read(check), damaged or [missing])
+            except MissingError:
+                pass
+            except DamagedError as problem:
+                damaged.append(str(problem))
+        raise UserError(f"no checkpoint of this run can be used: {'; '.join(damaged)}" if damaged else missing)
 
     def best_or_newest(self, check: Check = accept_all) -> LoadedCheckpoint:
         """``best``; if it is missing or damaged, the newest valid checkpoint. Raises as :meth:`newest`."""
@@ -154,20 +163,31 @@ class CheckpointStore:
             return replace(newest, damaged=[*dict.fromkeys([str(problem), *newest.damaged])])
 
     def at_step(self, step: int, check: Check = accept_all) -> LoadedCheckpoint:
-        """The checkpoint of a step, kept or not. Raises UserError, with the steps that there are, if there is none, and
-        as :meth:`newest`."""
-        found = set[int]()
-        for path in (*self.kept.values(), *self.files):
-            with suppress(MissingError, DamagedError), CheckpointFile(path) as file:
-                found.add(file.claimed_step)
-                if file.claimed_step == step:
-                    return LoadedCheckpoint(path, *file.read(check), [])
-        steps = ", ".join(f"{n}" for n in sorted(found))
+        """The first valid checkpoint of a step, kept or not. Raises UserError, with the steps that there are, if there
+        is none, and DamagedError if all of this step are damaged. Errors of ``check`` pass through."""
+        found, damaged = set[int](), list[str]()
+        named = {path: kept for kept, path in self.kept.items()}
+        for path in (*named, *self.files):
+            claimed = named.get(path, -1)
+            try:
+                with CheckpointFile(path) as file:
+                    claimed = file.claimed_step if file.claimed_step >= 0 else claimed
+                    if claimed == step:
+                        return LoadedCheckpoint(path, *file.read(check), damaged)
+            except MissingError:
+                continue
+            except DamagedError as problem:
+                if claimed == step:
+                    damaged.append(str(problem))
+            found.add(claimed)
+        if damaged:
+            raise DamagedError("; ".join(damaged))
+        steps = ", ".join(f"{n}" for n in sorted(found) if n >= 0)
         raise UserError(f"{self.folder}: no checkpoint of step {step}; there are {steps or 'none'}")
 
     def quarantine(self, loaded: LoadedCheckpoint) -> None:
         """Rename ``last`` if it is damaged, so that a save does not replace a valid checkpoint by it."""
-        if any(line.startswith(f"{self.last}:") for line in loaded.damaged):
+        if os.path.lexists(self.last) and any(line.startswith(f"{self.last}:") for line in loaded.damaged):
             with self._wrap_os_error(self.last, ()):
                 atomic_io.rename(self.last, self.last.with_suffix(".damaged"))
                 atomic_io.fsync_directory(self.folder)

@@ -19,7 +19,7 @@ from charlstm.cli.options import (
     find_run,
     refuse,
 )
-from charlstm.cli.text_arguments import file_argument
+from charlstm.cli.text_arguments import file_argument, unless_text_is_given
 
 if TYPE_CHECKING:
     from charlstm.api import LoadedRun
@@ -174,7 +174,8 @@ def evaluate(
             f"{run} has no validation split: corpus.validation_fraction is 0. Score its training text with --split "
             f"train{test}, or another text with --text FILE"
         )
-    content = loaded.corpus().split(split) if text is None else _read(loaded, text, unknown)
+    with unless_text_is_given():
+        content = loaded.corpus().split(split) if text is None else _read(loaded, text, unknown)
     name = f"{split} split" if text is None else text
     if lengths:
         if isinstance(content, Documents):

@@ -23,7 +23,14 @@ from charlstm.cli.options import (
     given_options,
     refuse,
 )
-from charlstm.cli.text_arguments import REMOVE, TEXT_HELP, check_known, file_argument, text_argument
+from charlstm.cli.text_arguments import (
+    REMOVE,
+    TEXT_HELP,
+    check_known,
+    file_argument,
+    text_argument,
+    unless_text_is_given,
+)
 from charlstm.inspection import CHARACTERS, CONTEXT
 
 if TYPE_CHECKING:
@@ -225,8 +232,8 @@ def _text(run: LoadedRun, text: str | None, characters: int, skip: bool) -> Insp
     from charlstm.inspection.passages import encode_text, text_of_run
 
     if text is None:
-        return text_of_run(run, characters)
-
+        with unless_text_is_given():
+            return text_of_run(run, characters)
     path = paths.expand_home(Path(text))
     if text == "-" or (text and paths.path_exists(path)):
         source = f"the beginning of {'standard input' if text == '-' else text}"

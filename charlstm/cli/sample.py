@@ -76,6 +76,7 @@ def sample(
     from charlstm.paths import is_folder
     from charlstm.runs import names
     from charlstm.runs.directory import RunDirectory
+    from charlstm.runs.naming import is_step
     from charlstm.standard_streams import is_pipe
 
     on_unknown: Literal["error", "skip"] = (
@@ -145,7 +146,7 @@ def sample(
         return
     _note_separator(loaded, text)
     end = None if until is None else until_argument(until, loaded, decode)
-    averaged = [load(other, checkpoint, device) for other in others]
+    averaged = [load(other, "best" if is_step(checkpoint) else checkpoint, device) for other in others]
     live = console.is_terminal() or is_pipe() if stream is None else stream
     live = live and loaded.model.direction == "forward" and not (num_samples * len(temperatures) > 1 or best_of or beam)
     shared: dict[str, Any] = {

@@ -87,7 +87,8 @@ AverageWith = Annotated[
         metavar="RUN",
         callback=expand_home,
         autocompletion=completion.runs,
-        help="Another run with the same characters, whose predictions are averaged with those of RUN. May be repeated.",
+        help="Another run with the same characters, whose predictions are averaged with those of RUN: of the same "
+        "--checkpoint, or the best if that is a step. May be repeated.",
     ),
 ]
 Seed = Annotated[

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -40,6 +41,18 @@ def text_argument(option: str, given: str, decode: Decode[Text]) -> str | Text:
     if given.startswith("@"):
         return _read(option, given, expand_home(given[1:]), decode, MAX_PROMPT_BYTES)
     return given
+
+
+@contextmanager
+def unless_text_is_given() -> Iterator[None]:
+    """Around the reading of a run's corpus that ``--text`` can replace: the error of one that has changed says so."""
+    from charlstm.api.trained_model import ChangedCorpusError
+    from charlstm.errors import UserError
+
+    try:
+        yield
+    except ChangedCorpusError as problem:
+        raise UserError(f"{problem}; give the text itself: --text FILE") from None
 
 
 def end_argument(option: str, given: str, decode: Decode[Text]) -> str | Text:

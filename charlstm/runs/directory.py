@@ -183,7 +183,8 @@ class RunDirectory:
         Raises UserError if that fails.
         """
         store = self.checkpoints
-        kept = next((path for path in (store.best, *store.files) if path.exists()), None) if keep_best else None
+        candidates = (store.best, *store.files, *reversed(store.kept.values())) if keep_best else ()
+        kept = next((path for path in candidates if path.exists()), None)
         with self._wrap_os_error():
             if not keep_best:
                 atomic_io.write_atomic(self.pruned_file, b"")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from charlstm.checkpoints.counters import Counters
 from charlstm.config import TrainingConfig
 from charlstm.config.sections import EVALUATIONS
 from charlstm.runs.directory import FINISHED, RunDirectory
@@ -62,8 +61,7 @@ def read_outcome(directory: RunDirectory, training: TrainingConfig) -> Outcome:
     evaluations, ended = list[Evaluation](), None
     for record in read_outline(directory.metrics_file):
         if record["kind"] == "evaluation" and record["nats"] is not None:
-            counters = Counters(step=record["step"], seconds=record["seconds"])
-            fraction = used_fraction(training, counters, record.get("epoch", 0.0))
+            fraction = used_fraction(training, record["step"], record.get("epoch", 0.0), record["seconds"])
             evaluations.append(Evaluation(fraction, record["step"], record["nats"]))
         ended = record["stop_reason"] if record["kind"] == "end" else None
     return Outcome(tuple(evaluations), ended)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 
 from charlstm.checkpoints.counters import Counters
 from charlstm.config import TrainingConfig
@@ -29,7 +28,8 @@ class BudgetProgress:
     @property
     def fraction(self) -> float:
         """The used fraction of the budget, 0 to 1."""
-        return used_fraction(self._training, self._state.counters, self._state.streams.progress)
+        counters = self._state.counters
+        return used_fraction(self._training, counters.step, self._state.streams.progress, counters.seconds)
 
     def resume(self) -> None:
         """Continue from a restored state, of which nothing is due."""
@@ -52,14 +52,14 @@ class BudgetProgress:
         self._state.counters.evaluation_due = self._is_due(before) or self._checked >= 1
         return self._is_due(before, RECORDS_PER_EVALUATION)
 
-    def keeps_checkpoint(self, kept: Iterable[int]) -> bool:
-        """Whether the checkpoint of this evaluation is one to keep, beside those of earlier steps: the first in one of
-        ``training.keep_checkpoints`` equal parts of the budget, or at its end."""
-        count, step, used = self._training.keep_checkpoints, self._state.counters.step, self.fraction
-        if count == "all" or step == 0:
-            return count == "all"
-        before = max((other for other in kept if other < step), default=0) / step
-        return math.floor(count * used + TINY) > math.floor(count * used * before + TINY)
+    def keeps_checkpoint(self) -> bool:
+        """Whether the checkpoint of this evaluation is one to keep: the first in one of ``training.keep_checkpoints``
+        equal parts of the budget, or at its end."""
+        count, counters = self._training.keep_checkpoints, self._state.counters
+        if count == "all":
+            return True
+        before = used_fraction(self._training, counters.kept_step, counters.kept_epochs, counters.kept_seconds)
+        return math.floor(count * self.fraction + TINY) > math.floor(count * before + TINY)
 
     def _is_due(self, before: float, per_evaluation: int = 1) -> bool:
         """Whether an interval between evaluations, or one of ``per_evaluation`` parts of it, ended since the used
@@ -81,13 +81,13 @@ def steps_before_evaluation(training: TrainingConfig, steps_per_epoch: int) -> i
     return None if budget.minutes is not None else math.ceil(min(limits) / EVALUATIONS)
 
 
-def used_fraction(training: TrainingConfig, counters: Counters, epochs: float) -> float:
+def used_fraction(training: TrainingConfig, steps: int, epochs: float, seconds: float) -> float:
     """The used fraction of the budget, 0 to 1: the largest over its limits in steps, epochs and minutes."""
     budget = training.budget
     limits = [
-        (counters.step, budget.steps),
+        (steps, budget.steps),
         (epochs, budget.epochs),
-        (counters.seconds, None if budget.minutes is None else 60 * budget.minutes),
+        (seconds, None if budget.minutes is None else 60 * budget.minutes),
     ]
     return min(1.0, max(used / limit for used, limit in limits if limit is not None))
 

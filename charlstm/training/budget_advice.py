@@ -11,10 +11,13 @@ from charlstm.config import BudgetConfig, TrainingConfig, as_yaml
 
 FEW_EPOCHS = 0.5
 """Fewer passes over the training text than this are worth a hint."""
-NEARLY = 0.99
-"""The used fraction at which a limit of the budget counts as reached."""
-MIN_EVALUATIONS = 2
-"""With fewer evaluations, none can show that the score still improves."""
+NEARLY, MOSTLY = 0.99, 0.9
+"""The used fractions at which a limit of the budget counts as reached, and at which too little of it is left to train
+longer."""
+SMALL_GAIN, NOISE = 0.01, 2
+"""Nats by which a score that still improves is better than the best before, and standard errors of the score."""
+LAST_GAINS = 3
+"""Evaluations at the end by each of which, on average, the score improves beyond that unless it has flattened out."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class UsedBudget:
         """The minutes in which the run would reach its first limit in steps or epochs, if its minutes ended it."""
         limits, reached = _limits(budget), self.reached(budget)
         used = [getattr(self, name) / limit for name, limit in limits.items() if name != "minutes"]
-        if not (used and max(used) > 0 and [*reached] == ["minutes"]):
+        if not (used and 0 < max(used) < MOSTLY and "minutes" in reached):
             return None
         minutes = max(self.minutes, reached["minutes"]) / max(used)
         unit = 10 ** (math.floor(math.log10(minutes)) - 1)
@@ -78,13 +81,13 @@ def used_budget_advice(training: TrainingConfig, used: UsedBudget) -> str:
 
 
 def longer_training(training: TrainingConfig, records: Sequence[Mapping[str, Any]]) -> LongerTraining | None:
-    """The hint after a run if its minutes ended it before the steps or epochs that it was given too, or if its last
-    held-out score is its best; None if neither."""
+    """The hint after a run if its minutes ended it before the steps or epochs that it was given too, or if its held-out
+    score still improves beyond chance at the end; None if neither."""
     used, budget = UsedBudget.of(records), training.budget
     if records[-1].get("stop_reason") != "budget":
         return None
-    scores = [record["nats"] for record in records if record["kind"] == "evaluation" and record["nats"] is not None]
-    is_improving = len(scores) >= MIN_EVALUATIONS and scores[-1] < min(scores[:-1])
+    scores = [record for record in records if record["kind"] == "evaluation" and record["nats"] is not None]
+    is_improving = _is_improving(scores)
     options = longer_options(training, records)
     if used.minutes_needed(budget) is not None and used.epochs >= FEW_EPOCHS:
         name, unit = ("epochs", ".3g") if budget.epochs is not None else ("steps", ",")
@@ -109,9 +112,22 @@ def longer_options(training: TrainingConfig, records: Sequence[Mapping[str, Any]
     used, budget = UsedBudget.of(records), training.budget
     if (minutes := used.minutes_needed(budget)) is not None:
         return ["--minutes", f"{minutes:g}"]
-    reached = used.reached(budget) or _limits(budget)
-    changes = (f"training.budget.{name}={as_yaml(2 * limit)}" for name, limit in reached.items())
+    limits, reached = _limits(budget), used.reached(budget)
+    # What is nearly used by then is raised too: a resumed run may be slower.
+    binding = {name: n for name, n in limits.items() if not reached or 2 * getattr(used, name) >= MOSTLY * n}
+    changes = (f"training.budget.{name}={as_yaml(2 * limit)}" for name, limit in binding.items())
     return [word for change in changes for word in ("--set", change)]
+
+
+def _is_improving(evaluations: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the last score is better than the best before, by more than chance, and the scores have not flattened
+    out."""
+    if len(evaluations) < 2:
+        return False
+    scores: list[float] = [record["nats"] for record in evaluations]
+    noise: float = max(SMALL_GAIN, NOISE * (evaluations[-1].get("nats_standard_error") or 0.0))
+    count = min(LAST_GAINS, len(scores) - 1)
+    return min(min(scores[:-1]) - scores[-1], (min(scores[:-count]) - scores[-1]) / count) >= noise
 
 
 def _limits(budget: BudgetConfig) -> dict[str, float]:

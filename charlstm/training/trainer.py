@@ -225,7 +225,7 @@ class Trainer:
             return None
         if isinstance(event, Evaluated):
             if not self._divergence.is_high(event.evaluated_nats):
-                self.save(event.improved, self._budget.keeps_checkpoint(self.directory.checkpoints.kept))
+                self.save(event.improved, self._budget.keeps_checkpoint())
             elif self._stop_reason() in FINISHED:
                 event = self._divergence.end(event.evaluated_nats)
         self._notices += notices
@@ -233,6 +233,8 @@ class Trainer:
 
     def save(self, best: bool, keep: bool = False) -> None:
         """Write the checkpoint ``last``, also as ``best`` or as one to keep. Raises UserError on failure."""
+        if keep:
+            self.counters.keep(self.streams.progress)
         self._checkpoint_manager.save(self.execution.facts(), best, keep)
 
     def resume(self) -> list[str]:

@@ -107,6 +107,7 @@ HEADERS = [
     ("counters.sum_count", -64), ("counters.sum_count", 0), ("counters.sum_nats", 1e300), ("counters.sum_nats", NAN),
     ("counters.recorded_characters", 10**400), ("counters.recorded_characters", 10**12),
     ("counters.recorded_seconds", 1e9), ("counters.seconds", INF), ("counters.seconds", -1.0),
+    ("counters.kept_step", 10**6), ("counters.kept_seconds", 1e9), ("counters.kept_epochs", -1.0),
     ("counters.best_nats", None), ("counters.best_nats", NAN), ("counters.best_step", 10**6), ("counters.tea", 1),
     ("counters.evaluations_without_improvement", -1), ("counters.evaluations_without_improvement", 10**9),
     ("schedule.reductions", -1), ("schedule.reductions", 10**400), ("schedule", {"reductions": 0}),

@@ -170,6 +170,18 @@ def test_checkpoint_is_named_by_its_step(charlstm, config_file):
     assert "'first' is not one of: best, last, STEP" in result.err
 
 
+def test_runs_to_average_with_a_checkpoint_of_a_step_are_the_best_of_theirs(charlstm, config_file):
+    options = ("--set", "training.keep_checkpoints=all", "--set", "corpus.validation_fraction=0.3")
+    assert charlstm("train", config_file, *options).code == 0
+    other = ("--set", "corpus.validation_fraction=0.3", "--set", "training.budget.steps=5", "--name", "other")
+    assert charlstm("train", config_file, *other).code == 0
+    sample = ("--length", 30, "--seed", 1, "--average-with")
+    by_step = charlstm("sample", "tiny", "--checkpoint", 6, *sample, "other")
+    assert (by_step.code, by_step.err) == (0, "")
+    kept = "runs/tiny/checkpoints/step-00000006.safetensors"
+    assert by_step.out == charlstm("sample", kept, *sample, "runs/other/checkpoints/best.safetensors").out
+
+
 def test_run_without_checkpoints_names_the_command_that_trains_it_again(charlstm, config_file):
     assert charlstm("train", config_file, "--runs", "others").code == 0
     shutil.rmtree("others/tiny/checkpoints")
@@ -199,6 +211,20 @@ def test_run_of_a_changed_text_names_the_command_that_goes_on(charlstm, config_f
     text.unlink()
     result = charlstm("train", "tiny", "--resume", "--set", "training.budget.steps=20")
     assert result.err.endswith(" If the text was moved, set corpus.source in runs/tiny/config.yaml\n")
+
+
+def test_corpus_that_changed_after_the_training_names_the_option_that_replaces_it_where_there_is_one(
+    charlstm, config_file, corpus_file
+):
+    text = Path("text.txt")
+    text.write_text(corpus_file.read_text())
+    assert charlstm("train", config_file, "--set", f"corpus.source={text}").code == 0
+    text.write_text(corpus_file.read_text()[40:])
+    changed = "error: the content of the corpus has changed since this model was trained on it"
+    for command in ("evaluate", "inspect"):
+        assert charlstm(command, "tiny").err == f"{changed}; give the text itself: --text FILE\n"
+        assert charlstm(command, "tiny", "--text", text).code == 0
+    assert charlstm("sample", "tiny", "--novelty", "--length", 5, "--seed", 1).err == f"{changed}\n"
 
 
 def test_finished_run_is_not_changed(charlstm, run):

@@ -24,9 +24,12 @@ def training(**budget: float) -> TrainingConfig:
     return TrainingConfig(budget=BudgetConfig(**budget))
 
 
-def run(scores: list[float | None], *, epochs: float, minutes: float, reason: str = "budget") -> list[Any]:
-    """The records of a run of 1,000 steps with these held-out scores."""
-    evaluations = [{"kind": "evaluation", "step": 1000, "epoch": epochs, "nats": nats} for nats in scores]
+def run(
+    scores: list[float | None], *, epochs: float, minutes: float, reason: str = "budget", error: float | None = None
+) -> list[Any]:
+    """The records of a run of 1,000 steps with these held-out scores, of this standard error."""
+    evaluation = {"kind": "evaluation", "step": 1000, "epoch": epochs, "nats_standard_error": error}
+    evaluations = [evaluation | {"nats": nats} for nats in scores]
     last = {"kind": "train", "step": 1000, "epoch": epochs, "seconds": 60 * minutes}
     return [last, *evaluations, {"kind": "end", "step": 1000, "stop_reason": reason, "seconds": 60 * minutes}]
 
@@ -103,6 +106,24 @@ CUT = "stopped by training.budget.minutes at 12.7 of 20 epochs"
             "--set training.budget.epochs=40.0 --set training.budget.minutes=6.0",
         ),
         ({"epochs": 4, "minutes": 3}, run(IMPROVING, epochs=0.3, minutes=3.0), BEST, "--minutes 41"),
+        (
+            {"epochs": 12, "minutes": 3},
+            run(IMPROVING, epochs=12, minutes=2.9),
+            BEST,
+            "--set training.budget.epochs=24.0 --set training.budget.minutes=6.0",
+        ),
+        (
+            {"epochs": 12, "minutes": 3},
+            run(IMPROVING, epochs=11.8, minutes=3.001),
+            BEST,
+            "--set training.budget.epochs=24.0 --set training.budget.minutes=6.0",
+        ),
+        (
+            {"steps": 1000, "epochs": 12, "minutes": 30},
+            run(IMPROVING, epochs=5.9, minutes=10),
+            BEST,
+            "--set training.budget.steps=2000 --set training.budget.epochs=24.0",
+        ),
     ],
 )
 def test_run_that_its_budget_ended_gets_the_hint_to_train_longer(budget, records, sentence, options):
@@ -112,8 +133,27 @@ def test_run_that_its_budget_ended_gets_the_hint_to_train_longer(budget, records
         assert " ".join(longer.options) == options
 
 
+@pytest.mark.parametrize(
+    ("scores", "error", "is_hinted"),
+    [
+        ([2.0, 1.5, 1.495], None, False),
+        ([2.0, 1.5, 1.48], None, True),
+        ([2.0, 1.5, 1.48], 0.0, True),
+        ([2.0, 1.5, 1.48], 0.009, True),
+        ([2.0, 1.5, 1.48], 0.011, False),
+        ([2.0, 1.5, 1.4, 1.399, 1.398, 1.385], None, False),
+        ([2.0, 1.5, 1.4, 1.42, 1.41, 1.385], None, False),
+        ([2.0, 1.5, 1.4, 1.37, 1.35, 1.335], None, True),
+    ],
+    ids=str,
+)
+def test_only_a_score_that_still_improves_beyond_chance_gets_the_hint(scores, error, is_hinted):
+    longer = longer_training(training(epochs=2), run(scores, epochs=2, minutes=1, error=error))
+    assert (None if longer is None else longer.sentence) == (BEST if is_hinted else None)
+
+
 def test_minutes_that_are_proposed_suffice():
-    for epochs in (0.123, 1.0, 7.7, 19.7):
+    for epochs in (0.123, 1.0, 7.7, 17.7):
         records = run([None], epochs=epochs, minutes=3.0)
         _, minutes = longer_options(training(epochs=20, minutes=3), records)
         assert 1 < float(minutes) / (3 * 20 / epochs) < 1.12

@@ -19,7 +19,7 @@ from charlstm.training.events import Evaluated, Progress
 
 STEPS = 40
 STOPS = (1, 5, 6, 7, 17, 18, 33, 34)  # between records, around evaluations (every 6), the end of the epoch (17)
-CLOCK = {"seconds", "recorded_seconds", "characters_per_second"}
+CLOCK = {"seconds", "recorded_seconds", "kept_seconds", "characters_per_second"}
 
 CASES = {  # not covered by the cases of test_checkpoint_manager_laws.py
     "lstm": ({}, {}),

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 import charlstm
-from charlstm.checkpoints.format import load_checkpoint
+from charlstm.checkpoints.format import load_checkpoint, pack
 from charlstm.errors import UserError
+from charlstm.training import updates
 from charlstm.training.events import Progress
 
 
@@ -73,6 +76,43 @@ def test_number_of_kept_checkpoints_may_change_and_counts_for_the_longer_budget(
     assert [*train("all", steps=28, resume=True).checkpoints.kept] == [4, 8, 12, 16, 24, 26, 28]
 
 
+@pytest.mark.parametrize("slow_until", [20, 40])
+def test_kept_checkpoints_are_as_many_as_asked_for_where_the_speed_changes(
+    make_trainer, make_config, tmp_path, monkeypatch, slow_until
+):
+    """A second a step at first, then a tenth of one: evaluations 5 steps apart use uneven parts of the budget."""
+    seconds, now = [1.0], [0.0]
+
+    def perf_counter():
+        now[0] += seconds[0]
+        return now[0]
+
+    monkeypatch.setattr(updates, "time", SimpleNamespace(perf_counter=perf_counter))
+    config = make_config(evaluate_every=5, budget={"minutes": 1}, keep_checkpoints=5)
+    used = {}
+    for stop_at in (slow_until + 33, None):
+        trainer = make_trainer(config, tmp_path / "run")
+        if stop_at is None:
+            trainer.resume()
+        for event in trainer.run():
+            if isinstance(event, Progress):
+                used[event.step] = event.fraction
+                seconds[0] = 1.0 if event.step < slow_until else 0.1
+                if event.step == stop_at:
+                    trainer.request_stop()
+    kept = [*trainer.directory.checkpoints.kept]
+    assert [math.floor(5 * used[step] + 1e-6) for step in kept] == [1, 2, 3, 4, 5]
+
+
+def test_checkpoint_without_the_counters_of_kept_ones_is_resumed(train):
+    store = train(3, stop_after=9).checkpoints
+    tensors, header = load_checkpoint(store.last)
+    for name in ("kept_step", "kept_epochs", "kept_seconds"):
+        del header["counters"][name]
+    store.last.write_bytes(b"".join(pack(tensors, header)))
+    assert [*train(3, resume=True).checkpoints.kept] == [4, 8, 10, 12]
+
+
 def test_kept_checkpoint_is_loaded_by_its_step(train):
     directory = train(3, stop_after=9)
     for step in (4, 8, 9):
@@ -82,6 +122,31 @@ def test_kept_checkpoint_is_loaded_by_its_step(train):
     assert by_file.header["counters"]["step"] == 4
     with pytest.raises(UserError, match=r"no checkpoint of step 5; there are 4, 8, 9$"):
         charlstm.load(directory.path, "5")
+
+
+def test_run_with_nothing_but_kept_checkpoints_is_resumed_and_loaded_and_says_from_which(
+    train, make_trainer, make_config, caplog
+):
+    directory = train(3)
+    for path in directory.checkpoints.files:
+        path.unlink(missing_ok=True)
+    message = f"{directory.last}: no such checkpoint; "
+    assert charlstm.load(directory.path).header["counters"]["step"] == 12
+    assert caplog.messages == [f"{message}loaded step-00000012.safetensors instead"]
+    directory.checkpoints.kept[12].unlink()
+    config = make_config(evaluate_every=2, budget={"steps": 12}, keep_checkpoints=3)
+    trainer = make_trainer(config, directory.path)
+    assert trainer.resume()[0] == f"{message}resumed from step-00000008.safetensors, step 8"
+    list(trainer.run())
+    assert [*directory.checkpoints.kept] == [4, 8, 12]
+
+
+def test_pruned_run_of_nothing_but_kept_checkpoints_keeps_the_latest(train):
+    directory = train("all")
+    for path in directory.checkpoints.files:
+        path.unlink(missing_ok=True)
+    directory.prune(keep_best=True)
+    assert [*directory.checkpoints.kept] == [12]
 
 
 @pytest.mark.parametrize("keep_best", [True, False])
