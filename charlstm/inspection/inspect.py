@@ -156,12 +156,14 @@ def inspect_run(
 
 def _untrained_gradient(run: LoadedRun, text: InspectedText, lags: int) -> list[float]:
     """The mean norms of the gradient by distance, over the beginning of the text, of the network of this configuration
-    and seed before training; empty if its corpus cannot be found."""
+    and seed before training; empty if its corpus cannot be found, or it began with the weights of another run."""
+    if run.config.training.initial_run is not None:
+        return []
     try:
         model = untrained_model(run.config, run.corpus(), run.model.head.weight.device)
     except UserError:
         return []
-    if model.vocabulary_size != run.model.vocabulary_size:  # a corpus that was extended for fine-tuning
+    if model.vocabulary_size != run.model.vocabulary_size:  # the run does not say which corpus it was trained on
         return []
     model.prefer(run.header.get("preferred_executor"))
     bounds = tuple(bound for bound in text.bounds if bound < UNTRAINED)

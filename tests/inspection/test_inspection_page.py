@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import zlib
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -143,6 +144,13 @@ def test_page_has_the_gradient_over_the_lag_before_and_after_training(tiny_run, 
     expected = leaning(start, record(start, inspection.recording.ids), 8).gradient
     np.testing.assert_allclose(shown["mean_gradient_norm_untrained"], np.nanmean(expected, 0), rtol=1e-4)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_fine_tuned_network_was_not_random_before_training(tiny_run):
+    run = load(tiny_run, device="cpu")
+    training = run.config.training.model_copy(update={"initial_run": "another"})
+    run = replace(run, config=run.config.model_copy(update={"training": training}))
+    assert inspect(run, characters=100, context=2).untrained_gradient == []
 
 
 def test_long_stages_report_their_progress(tiny_run):
