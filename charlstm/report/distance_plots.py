@@ -128,8 +128,8 @@ def lag_plot(
             for (arm, curve), width in zip(by_arm.items(), _widths(len(by_arm)), strict=True):
                 depth, arm_color = curves[panel][arm][1], color(colors[arm])
                 axes.plot(curve, linewidth=width, solid_capstyle="butt", **stroke(colors[arm]))
-                if depth < len(curve) and not np.isnan(curve[int(depth)]):
-                    axes.plot(depth, curve[int(depth)], "o", color=arm_color, markersize=8, clip_on=False)
+                if np.isfinite(height := _height(curve, depth)):
+                    axes.plot(depth, height, "o", color=arm_color, markersize=8, clip_on=False)
                 last = int(np.flatnonzero(np.isfinite(curve))[-1])
                 ends.append(End(f"{labels[arm]}: {depth:g}", arm_color, last, curve[last]))
                 descriptions.append(f"{visible(panel)} {visible(arm)}: effective depth {depth:g}.".lstrip())
@@ -145,7 +145,8 @@ def lag_plot(
         alt = f"Line plot, logarithmic: {title}, against the lag k in characters. " + " ".join(descriptions)
         caption = (
             f"The number next to each name, and the dot on its curve, is the effective depth: the largest lag with at "
-            f"least {percent(fraction)} of the gradient at lag 0 (dotted). A straight line is an exponential decay."
+            f"least {percent(fraction)} of the gradient at lag 0 (dotted); the number is the median over seeds, the "
+            "curve the mean. A straight line is an exponential decay."
         )
         return finish(figure, name, alt, caption)
 
@@ -242,6 +243,12 @@ def _relative(curves: Mapping[str, tuple[Sequence[float], float]], floor: float)
                 curve[below[0] + 1 :] = math.nan
             drawn[arm] = curve
     return drawn
+
+
+def _height(curve: Curve, depth: float) -> float:
+    """The height at a depth, which may be between two lags, of the curve as drawn on a logarithmic axis; NaN outside
+    of it."""
+    return float(np.exp(np.interp(depth, np.arange(len(curve)), np.log(curve), right=math.nan)))
 
 
 def _gradient_axis(axes: Axes, values: Curve, fraction: float, floor: float) -> None:

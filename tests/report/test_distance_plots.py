@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 import matplotlib.image
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 
 from charlstm.report.axes import End, fraction_axis, label_ends, log_distance
 from charlstm.report.count_plot import count_plot
@@ -185,6 +186,21 @@ def test_gradient_is_relative_and_labeled_with_depth():
     assert figure.wide
     assert "At the start rnn: effective depth 2." in figure.alt
     assert not lag_plot({"": {"rnn": (curve, 2)}}, COLORS).wide
+
+
+@pytest.mark.parametrize(("depth", "height"), [(2, 0.01), (2.5, 10**-2.5), (12, 1e-12), (19, None), (25, None)])
+@pytest.mark.usefixtures("_not_rendered")
+def test_dot_of_the_effective_depth_is_on_the_curve(monkeypatch, depth, height):
+    dots, plot = [], Axes.plot
+
+    def record(self, *args, **options):
+        dots.extend([args[:2]] if options.get("markersize") == 8 else [])
+        return plot(self, *args, **options)
+
+    monkeypatch.setattr(Axes, "plot", record)
+    figure = lag_plot({"": {"rnn": ([8 * 0.1**k for k in range(20)], depth)}}, COLORS)
+    assert dots == ([] if height is None else [(depth, pytest.approx(height))])
+    assert "the number is the median over seeds, the curve the mean" in figure.caption
 
 
 def test_exploding_gradient_is_within_axis():
