@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 import numpy as np
 
+from charlstm.inspection.errors import PASSAGE
 from charlstm.inspection.inspect import Inspection
 from charlstm.probes.closing import characters_of
 from charlstm.probes.dependencies import DependencyLoss
@@ -19,6 +20,13 @@ ERRORS = (
     "The surprise by class of character (classes overlap), and at characters that depend on something earlier, by the "
     "distance to it. Beside it is that of a 7-gram model of the training text (its last 3 million characters), which "
     "knows every passage of a text that is part of it."
+)
+
+HARDEST = f"The passages of {PASSAGE} characters with the largest mean surprise; they do not overlap."
+HARDEST_SCORED = (
+    f"The passages of {PASSAGE} characters with the largest mean surprise over those that count in the loss; they do "
+    "not overlap. Passages with fewer than half as many of these as the median passage with any are left out, since a mean "
+    "over few is large by chance."
 )
 
 
@@ -80,7 +88,7 @@ def errors_section(one: Inspection) -> Section:
         [ERRORS],
         tables=[table for table in tables if table.rows],
         remarks=remarks,
-        parts=[Section("The hardest passages", samples=samples)],
+        parts=[Section("The hardest passages", [HARDEST if scored.all() else HARDEST_SCORED], samples=samples)],
         data=data,
     )
 
