@@ -64,6 +64,11 @@ class Errors:
     second_half_bits: float
 
     @property
+    def has_ngram(self) -> bool:
+        """Whether there is an n-gram model beside the model."""
+        return not np.isnan(self.ngram_bits)
+
+    @property
     def removed_by_ngram(self) -> float:
         """The fraction of the model's bits that the mixture with the n-gram model saves; NaN without one, or without
         bits."""

@@ -169,6 +169,19 @@ def test_a_better_unit_among_the_next_is_explained(counted, tmp_path):
     assert "a next unit may be better than the best one" in page
 
 
+@pytest.mark.parametrize("with_ngram", [True, False])
+def test_ngram_model_is_named_only_if_there_is_one(tiny_run, tmp_path, with_ngram):
+    run, stages = load(tiny_run, device="cpu"), []
+    show = lambda _, stage: stages.append(stage)  # noqa: E731
+    inspection = inspect_run(run, "tiny", text_of_run(run, 300), 0, with_ngram=with_ngram, on_stage=show)
+    page = write_page([inspection], tmp_path)[0].read_text(encoding="utf-8")
+    assert ("comparing with an n-gram model" in stages) == with_ngram
+    assert ("Beside it is that of a 7-gram model" in page) == with_ngram
+    (classes,) = re.findall(r"<table>(?:(?!</table>).)*By class of character.*?</table>", page, re.DOTALL)
+    assert classes.count('<th scope="col"') == 4 + with_ngram
+    assert "–" not in classes
+
+
 def test_only_units_of_interest_are_stored_beyond_the_limit(counted, tmp_path, monkeypatch):
     monkeypatch.setattr(page_data, "MAX_BYTES", 2500)
     (run,) = data_of(write_page([counted], tmp_path)[0].read_text(encoding="utf-8"))["runs"]

@@ -90,6 +90,9 @@ def test_means_are_over_the_answers(make_run, tmp_path):
     assert "Of the 240 characters, 60 count in the loss" in page
     assert "bits per character over the 60 characters that count in the loss" in page
     assert "largest mean surprise over those that count in the loss" in page
+    assert "The mean over the characters that count in the loss of the bits by which" in page
+    assert "Mean over the characters that count in the loss." in page
+    assert "over the text" not in page.partition('id="how-far-predictions-look-back"')[2].partition("</section>")[0]
 
 
 def test_hardest_passages_have_the_largest_means_over_enough_scored_characters():
