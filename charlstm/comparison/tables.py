@@ -130,7 +130,11 @@ def _setting(value: object) -> str:
 
 def verdict_rows(verdicts: Sequence[Verdict]) -> list[list[str]]:
     """The claims that were tested, and whether they held, as rows of plain strings, header first; empty without one."""
-    rows = [[v.claim, v.criterion, v.measured or "–", v.interval or "–", v.word] for v in verdicts if v.is_judged]
+    rows = [
+        [v.claim, v.criterion, v.measured or "–", v.interval or v.reason or "–", v.word]
+        for v in verdicts
+        if v.is_judged
+    ]
     if not rows:
         return []
     return [["claim", "criterion", "measured", BOUNDS, "verdict"], *(list(map(visible, row)) for row in rows)]

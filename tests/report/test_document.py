@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -115,6 +116,9 @@ def test_verdict_rows():
         ["An LSTM recalls", "4 of 5 seeds", "5 of 5 seeds", "95%: 0.57 to 1", "held"],
         ["An RNN does not", "at most 20", "30", "–", "not held"],
     ]
+    without = replace(UNDECIDED, interval="", reason="2 seeds: too few for bounds")
+    assert verdict_rows([without])[1][3] == without.reason
+    assert f"<small>({without.reason})</small>" in render(document(without))
 
 
 def test_claims_without_a_verdict_are_counted():
