@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.ticker import MaxNLocator
 
-from charlstm.report.axes import End, grid_lines, label_ends, labeled_canvas, power_of_ten, powers_of_ten
+from charlstm.report.axes import End, gradient_axis, grid_lines, label_ends, labeled_canvas
 from charlstm.report.document import Figure
 from charlstm.report.drawing import color, finish, placeholder_on_error, style
 from charlstm.report.labels import distinct
@@ -58,12 +57,7 @@ def gradient_plot(
             ends.append(End(labels[run], color(colors[run]), last + 1, float(drawn[last])))
             points = ", ".join(f"{curve[k - 1]:.2g} at {k}" for k in (1, 5, 10, 20, 50) if k <= len(curve))
             descriptions.append(f"{visible(run)}: {points}.")
-        axes.set_yscale("log")
-        lowest, highest = math.floor(math.log10(max(positive.min(), floor))), math.ceil(math.log10(positive.max()))
-        axes.set_ylim(10.0**lowest, 2 * 10.0**highest)
-        ticks = powers_of_ten(lowest, highest)
-        axes.set_yticks(ticks, [*map(power_of_ten, ticks)])
-        axes.minorticks_off()
+        gradient_axis(axes, max(positive.min(), floor), positive.max())
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         grid_lines(axes)
         axes.set_xlabel("characters back, k")
