@@ -13,11 +13,11 @@ from charlstm.text.visible import visible
 from charlstm.units import bits
 
 PSEUDO = "pseudo-likelihood"
-BOUNDS = "95% bound on each side"
-"""The header of bounds that decide a claim; between them is a 90% interval."""
+BOUNDS = "one-sided 95% bounds"
+"""The header of bounds that decide a claim; together they are a 90% interval."""
 UNTESTED: dict[VerdictWord, tuple[str, str]] = {
     "needs the full run": ("needs the full run", "need the full run"),
-    "not run": ("was not tested in this run", "were not tested in this run"),
+    "not run": ("was not run", "were not run"),
 }
 """Why a claim has no verdict, of one claim and of several."""
 

@@ -57,7 +57,7 @@ class Inspection:
     recording   what the model computed: surprise, predictions, states and gates
     features    features of the text, and ``scores``: the units that represent them
     leaning     how much each prediction depends on each character before it; None if it was not measured
-    untrained_gradient   the mean norms of the gradient of the network before training by distance, [K]; empty if it
+    untrained_gradient   the mean norms of the gradient of the network at initialization by distance, [K]; empty if it
                 is not known
     errors      where the model errs
     forced      what the units of interest do to sampled text

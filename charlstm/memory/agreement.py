@@ -81,7 +81,7 @@ def summary(rows: Sequence[Sequence[str]]) -> str:
     counts = Counter(row[-1] for row in rows[1:])
     return (
         f"Of {len(rows) - 1} claims: {', '.join(f'{counts[word]} {word}' for word in get_args(Agreement))}. In "
-        "brackets: the 95% bound on each side."
+        "brackets: one-sided 95% bounds."
     )
 
 

@@ -63,7 +63,7 @@ def gradient_plot(
         axes.set_xlabel("characters back, k")
         axes.set_ylabel("nats per unit of x")
         is_known = any(untrained.values())
-        axes.set_title(f"Gradient over the lag{' (dashed: untrained)' * is_known}")
+        axes.set_title(f"Gradient over the lag{' (dashed: at initialization)' * is_known}")
         label_ends(axes, ends, gap)
         caption = (
             "Mean norm of the gradient of -ln p of a character with respect to x, the input vector of the first layer, "
@@ -71,6 +71,6 @@ def gradient_plot(
             "on the size of x, the slope does not."
         )
         if is_known:
-            caption += " Dashed: the network before training, on the beginning of the text."
+            caption += " Dashed: the network at initialization, on the beginning of the text."
         alt = "Line plot of the norm of the gradient, logarithmic, against the lag in characters. "
         return finish(figure, name, alt + " ".join(descriptions), caption)

@@ -53,7 +53,7 @@ def test_rows_and_summary(tmp_path):
     assert [row[-1] for row in rows[1:]] == ["agree", "contradict", "some undecided", "not judged in all"]
     assert summary(rows) == (
         "Of 4 claims: 1 agree, 0 all undecided, 1 some undecided, 1 contradict, 1 not judged in all. In "
-        "brackets: the 95% bound on each side."
+        "brackets: one-sided 95% bounds."
     )
 
 
