@@ -13,11 +13,11 @@ from charlstm.text.visible import visible
 from charlstm.units import bits
 
 PSEUDO = "pseudo-likelihood"
-BOUNDS = "95% bound on each side"
-"""The header of bounds that decide a claim; between them is a 90% interval."""
+BOUNDS = "one-sided 95% bounds"
+"""The header of bounds that decide a claim; together they are a 90% interval."""
 UNTESTED: dict[VerdictWord, tuple[str, str]] = {
     "needs the full run": ("needs the full run", "need the full run"),
-    "not run": ("was not tested in this run", "were not tested in this run"),
+    "not run": ("was not run", "were not run"),
 }
 """Why a claim has no verdict, of one claim and of several."""
 
@@ -130,7 +130,11 @@ def _setting(value: object) -> str:
 
 def verdict_rows(verdicts: Sequence[Verdict]) -> list[list[str]]:
     """The claims that were tested, and whether they held, as rows of plain strings, header first; empty without one."""
-    rows = [[v.claim, v.criterion, v.measured or "–", v.interval or "–", v.word] for v in verdicts if v.is_judged]
+    rows = [
+        [v.claim, v.criterion, v.measured or "–", v.interval or v.reason or "–", v.word]
+        for v in verdicts
+        if v.is_judged
+    ]
     if not rows:
         return []
     return [["claim", "criterion", "measured", BOUNDS, "verdict"], *(list(map(visible, row)) for row in rows)]

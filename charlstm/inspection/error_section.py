@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 
+from charlstm.inspection.errors import PASSAGE
 from charlstm.inspection.inspect import Inspection
 from charlstm.probes.closing import characters_of
 from charlstm.probes.dependencies import DependencyLoss
@@ -17,8 +18,19 @@ MIN_COUNT = 10
 
 ERRORS = (
     "The surprise by class of character (classes overlap), and at characters that depend on something earlier, by the "
-    "distance to it. Beside it is that of a 7-gram model of the training text (its last 3 million characters), which "
-    "knows every passage of a text that is part of it."
+    "distance to it."
+)
+NGRAM = (
+    " Beside it is that of a 7-gram model of the training text (its last 3 million characters), which knows every "
+    "passage of a text that is part of it."
+)
+NGRAM_BITS = "7-gram bits"
+
+HARDEST = f"The passages of {PASSAGE} characters with the largest mean surprise; they do not overlap."
+HARDEST_SCORED = (
+    f"The passages of {PASSAGE} characters with the largest mean surprise over those that count in the loss; they do "
+    "not overlap. Passages with fewer than half as many of these as the median passage with any are left out, since a "
+    "mean over few is large by chance."
 )
 
 
@@ -49,13 +61,15 @@ def errors_section(one: Inspection) -> Section:
         for begin, end, value in errors.hardest
     ]
     tables = [
-        Table(["class", "characters", "bits", "7-gram bits", "part of all bits"], classes, "By class of character"),
+        Table(["class", "characters", "bits", NGRAM_BITS, "part of all bits"], classes, "By class of character"),
         Table(
-            ["depends on", "distance", "characters", "bits", "7-gram bits", "most probable is right"],
+            ["depends on", "distance", "characters", "bits", NGRAM_BITS, "most probable is right"],
             distances,
             "By what the character depends on",
         ),
     ]
+    if not errors.has_ngram:
+        tables = [_without(table, NGRAM_BITS) for table in tables]
     data = {
         "bits_per_character": errors.bits,
         "ngram_bits_per_character": errors.ngram_bits,
@@ -77,12 +91,18 @@ def errors_section(one: Inspection) -> Section:
     }
     return Section(
         "Where it errs",
-        [ERRORS],
+        [ERRORS + (NGRAM if errors.has_ngram else "")],
         tables=[table for table in tables if table.rows],
         remarks=remarks,
-        parts=[Section("The hardest passages", samples=samples)],
+        parts=[Section("The hardest passages", [HARDEST if scored.all() else HARDEST_SCORED], samples=samples)],
         data=data,
     )
+
+
+def _without(table: Table, column: str) -> Table:
+    at = table.header.index(column)
+    header, *rows = [row[:at] + row[at + 1 :] for row in (table.header, *table.rows)]
+    return replace(table, header=header, rows=rows)
 
 
 def _distance(loss: DependencyLoss) -> str:

@@ -47,8 +47,8 @@ class Errors:
     by_class      kinds of character that overlap: letters, capital letters, spaces ...
     by_distance   for a forward model, characters that depend on something earlier, by kind and distance, with the
                   losses of the n-gram model at the same positions, if there is one
-    hardest       (first position, last position + 1, mean bits) of the hardest passages of 80 characters that do not
-                  overlap, the hardest first
+    hardest       (first position, last position + 1, mean bits) of the passages of 80 characters with the largest
+                  means, which do not overlap, the hardest first
     bits, ngram_bits, mixed_bits   means of the model, of the 7-gram model of the training text, and of the
                   mixture p = w p_model + (1 - w) p_ngram with w chosen on the first half, on the second half; NaN
                   without an n-gram model
@@ -62,6 +62,11 @@ class Errors:
     ngram_bits: float
     mixed_bits: float
     second_half_bits: float
+
+    @property
+    def has_ngram(self) -> bool:
+        """Whether there is an n-gram model beside the model."""
+        return not np.isnan(self.ngram_bits)
 
     @property
     def removed_by_ngram(self) -> float:
@@ -141,14 +146,18 @@ def _mixed(nats: Nats, ngram_nats: Nats, half: int) -> float:
 
 
 def _hardest(nats: Nats, scored: npt.NDArray[np.bool_]) -> list[tuple[int, int, float]]:
-    """The passages with the largest sums, and their means, of the characters that count in the loss."""
+    """The passages with the largest means, over the characters that count in the loss. Those with fewer than half as
+    many as the median passage with any are left out: a mean over few is large by chance."""
     length = min(PASSAGE, len(nats))
     sums = np.convolve(np.where(scored, nats, 0), np.ones(length), "valid")
     counts = np.rint(np.convolve(scored, np.ones(length), "valid"))
     passages: list[tuple[int, int, float]] = []
-    for start in np.argsort(-sums, kind="stable").tolist():
-        if counts[start] and all(abs(start - begin) >= length for begin, _, _ in passages):
-            passages.append((start, start + length, bits(float(sums[start] / counts[start]))))
+    compared = np.flatnonzero(counts >= np.median(counts[counts > 0]) / 2)
+    means = sums[compared] / counts[compared]
+    for index in np.argsort(-means, kind="stable").tolist():
+        start = int(compared[index])
+        if all(abs(start - begin) >= length for begin, _, _ in passages):
+            passages.append((start, start + length, bits(float(means[index]))))
             if len(passages) == PASSAGES:
                 break
     return passages

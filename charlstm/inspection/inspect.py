@@ -23,6 +23,7 @@ from charlstm.inspection.passages import InspectedText, encode_text, text_of_run
 from charlstm.inspection.recording import Recording, record
 from charlstm.inspection.text_features import Feature, answer_features, find_features
 from charlstm.inspection.unit_scores import FeatureScore, Unit, score_units, top_units
+from charlstm.model import LanguageModel
 from charlstm.paths import expand_home
 from charlstm.text.documents import Documents
 from charlstm.training.initial_state import untrained_model
@@ -56,7 +57,7 @@ class Inspection:
     recording   what the model computed: surprise, predictions, states and gates
     features    features of the text, and ``scores``: the units that represent them
     leaning     how much each prediction depends on each character before it; None if it was not measured
-    untrained_gradient   the mean norms of the gradient of the network before training by distance, [K]; empty if it
+    untrained_gradient   the mean norms of the gradient of the network at initialization by distance, [K]; empty if it
                 is not known
     errors      where the model errs
     forced      what the units of interest do to sampled text
@@ -144,30 +145,37 @@ def inspect_run(
     if lags:
         progress = stage(0.1, 0.7, "measuring what predictions lean on")
         measured = leaning(run.model, recording, lags, seed=seed, on_progress=progress)
-        stage(0.7, 0.8, "measuring the gradient before training")
-        untrained = _untrained_gradient(run, text, lags)
-    progress = stage(0.8, 0.95, "comparing with an n-gram model")
+        if (model := _untrained(run)) is not None:
+            stage(0.7, 0.8, "measuring the gradient before training")
+            untrained = _beginning_gradient(model, text, lags)
     training_text = _training_text(run) if with_ngram and not text.is_training_text else None
+    what = "looking for its errors" if training_text is None else "comparing with an n-gram model"
+    progress = stage(0.8, 0.95, what)
     errors = find_errors(recording, features, run.vocabulary, training_text, progress)
     progress = stage(0.95, 1.0, "sampling with units held")
     forced = _force(run, recording, scores, question, seed, progress)
     return Inspection(run, name, text.source, recording, features, scores, measured, untrained, errors, forced)
 
 
-def _untrained_gradient(run: LoadedRun, text: InspectedText, lags: int) -> list[float]:
-    """The mean norms of the gradient by distance, over the beginning of the text, of the network of this configuration
-    and seed before training; empty if its corpus cannot be found."""
+def _untrained(run: LoadedRun) -> LanguageModel | None:
+    """The network of this configuration and seed before training; None if its corpus cannot be found, or it began with
+    the weights of another run."""
+    if run.config.training.initial_run is not None:
+        return None
     try:
         model = untrained_model(run.config, run.corpus(), run.model.head.weight.device)
     except UserError:
-        return []
-    if model.vocabulary_size != run.model.vocabulary_size:  # a corpus that was extended for fine-tuning
-        return []
+        return None
+    if model.vocabulary_size != run.model.vocabulary_size:
+        return None
     model.prefer(run.header.get("preferred_executor"))
+    return model.eval()
+
+
+def _beginning_gradient(model: LanguageModel, text: InspectedText, lags: int) -> list[float]:
+    """The mean norms of the gradient by distance, over the beginning of the text; empty if they are not known."""
     bounds = tuple(bound for bound in text.bounds if bound < UNTRAINED)
-    recording = record(
-        model.eval(), text.ids[:UNTRAINED], bounds, None if text.scored is None else text.scored[:UNTRAINED]
-    )
+    recording = record(model, text.ids[:UNTRAINED], bounds, None if text.scored is None else text.scored[:UNTRAINED])
     if not np.isfinite(recording.nats).all() or not recording.scored.any():
         return []
     return mean_by_distance(gradient_norms(model, recording, min(lags, len(recording.ids) - 1)), recording.scored)

@@ -32,7 +32,7 @@ STEP = "step.html"
 LEAST_BITS = 0.1
 """report.json has, for each character, the earlier ones that change its surprise by that much if they are replaced."""
 INFLUENCE = (
-    "The mean over the text of the bits by which the surprise of a character grows if the one k places before it is "
+    "The mean over {over} of the bits by which the surprise of a character grows if the one k places before it is "
     "replaced by another one, drawn from the text."
 )
 GRADIENT = (
@@ -189,8 +189,10 @@ def _influence(inspections: Sequence[Inspection]) -> list[Section]:
         for one in inspections
         if one.leaning is not None
     }
-    plot = influence_plot(curves, {one.name: number for number, one in enumerate(inspections)}, "influence")
-    return [] if plot is None else [Section("How far predictions look back", [INFLUENCE], [plot])]
+    colors = {one.name: number for number, one in enumerate(inspections)}
+    over = "the text" if inspections[0].recording.scored.all() else "the characters that count in the loss"
+    plot = influence_plot(curves, colors, "influence", over)
+    return [] if plot is None else [Section("How far predictions look back", [INFLUENCE.format(over=over)], [plot])]
 
 
 def _record(one: Inspection) -> dict[str, object]:

@@ -21,6 +21,8 @@ MIN_PASSAGES, MAX_PASSAGES, SCORED_CHARACTERS = 4, 12, 60_000
 """How many passages are compared, and how many characters of them are read if that leaves enough of them."""
 SAMPLE = 20_000
 """Characters of the split that are read to say what its loss is."""
+REACH = 200
+"""Characters by which the start of a passage of a running text is moved at most, to the beginning of a line or word."""
 
 Ids: TypeAlias = npt.NDArray[np.integer]
 Mask: TypeAlias = npt.NDArray[np.bool_]
@@ -47,6 +49,7 @@ class InspectedText:
 def text_of_run(run: LoadedRun, characters: int) -> InspectedText:
     """A passage of the validation split, or of the training split where that is empty: of a few that are evenly spread,
     the one whose loss is nearest to that of the split, as a sample of it shows. The beginning may be unlike the rest.
+    Of a running text, the model begins to read a passage at the beginning of a line or word; a backward one at the end.
 
     Raises UserError if the corpus cannot be found, or has changed.
     """
@@ -54,6 +57,10 @@ def text_of_run(run: LoadedRun, characters: int) -> InspectedText:
     split = corpus.excerpt_split
     text = corpus.split(split)
     starts = _starts(text, characters)
+    if not isinstance(text, Documents) or text.is_running_text:
+        begins_text = split == "train" and run.model.direction == "forward"
+        aligned = (s if s == 0 and begins_text else _aligned(run, text, s, starts[-1], characters) for s in starts)
+        starts = sorted(set(aligned))
     passages = [_beginning(_from(text, start), characters, run.model.direction) for start in starts]
     chosen = _typical(run, corpus, passages) if len(passages) > 1 else 0
     passage, start = passages[chosen], starts[chosen]
@@ -81,6 +88,23 @@ def _starts(text: Ids | Documents, characters: int) -> list[int]:
         last = int(np.count_nonzero(np.cumsum(lengths[::-1]) >= characters)) - 1
     count = max(MIN_PASSAGES, min(MAX_PASSAGES, SCORED_CHARACTERS // characters))
     return sorted(set(np.linspace(0, max(0, last), count).astype(int).tolist()))
+
+
+def _aligned(run: LoadedRun, text: Ids | Documents, start: int, last: int, characters: int) -> int:
+    """The start, up to ``last``, nearest after the given one, else before it, at which a model from the zero state does
+    not begin in mid-line, or else not in mid-word; the given one if there is none within reach."""
+    read = characters if run.model.direction == "backward" else 0  # from the start to where the model begins
+    low = max(0, start + read - REACH)
+    near = _beginning(_from(text, low), 2 * REACH, "forward")
+    ids = near.ids if near.scored is None else near.ids[near.scored]
+    for symbol in "\n ":
+        if symbol in run.vocabulary.symbols:
+            ends = low + 1 + np.flatnonzero(ids == run.vocabulary.symbols.index(symbol))
+            possible = ends[(ends >= read) & (ends <= last + read)] - read
+            if possible.size:
+                after = possible[possible >= start]
+                return int(after[0] if after.size else possible[-1])
+    return start
 
 
 def _from(text: Ids | Documents, start: int) -> Ids | Documents:

@@ -29,6 +29,7 @@ class _Verdict(BaseModel):
     criterion: str
     measured: str
     interval: str
+    reason: str = ""
     verdict: VerdictWord
 
 
@@ -80,7 +81,7 @@ def summary(rows: Sequence[Sequence[str]]) -> str:
     counts = Counter(row[-1] for row in rows[1:])
     return (
         f"Of {len(rows) - 1} claims: {', '.join(f'{counts[word]} {word}' for word in get_args(Agreement))}. In "
-        "brackets: the 95% bound on each side."
+        "brackets: one-sided 95% bounds."
     )
 
 
@@ -94,8 +95,9 @@ def _check_repetition(folders: str, first: dict[str, Any], second: dict[str, Any
 
 
 def _cell(verdict: _Verdict) -> str:
-    interval = f" ({verdict.interval})" if verdict.interval else ""
-    return f"{verdict.verdict}: {verdict.measured}{interval}" if verdict.measured else verdict.verdict
+    bounds = verdict.interval or verdict.reason
+    bounds = f" ({bounds})" if bounds else ""
+    return f"{verdict.verdict}: {verdict.measured}{bounds}" if verdict.measured else verdict.verdict
 
 
 def _read(folder: Path) -> _Report:

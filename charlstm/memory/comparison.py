@@ -182,6 +182,7 @@ class MemoryComparison:
                     "criterion": verdict.criterion,
                     "measured": verdict.measured,
                     "interval": verdict.interval,
+                    "reason": verdict.reason,
                     "verdict": verdict.word,
                 }
                 for verdict in verdicts
@@ -219,9 +220,15 @@ class MemoryComparison:
             elif metric is None or result is None:
                 yield Verdict(claim.statement, criterion(claim))
             else:
-                word = claim.verdict(metric)
-                anchor = result.section.anchor
-                yield Verdict(claim.statement, criterion(claim), metric.text, metric.interval, word, anchor)
+                yield Verdict(
+                    claim.statement,
+                    criterion(claim),
+                    metric.text,
+                    metric.interval,
+                    claim.verdict(metric),
+                    result.section.anchor,
+                    metric.reason,
+                )
 
 
 def _template(metric: str) -> str:

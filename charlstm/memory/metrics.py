@@ -32,6 +32,7 @@ TOO_FEW = "too few for bounds"
 class MetricValue:
     """The value of a metric that a claim can be about, with the value and its interval as text.
 
+    interval: empty if there is none; reason: why there is none.
     low, high: 95% bounds of the value, which decide a claim; NaN if there are none, and infinite if the measurement
     ends before the bound.
     """
@@ -41,6 +42,7 @@ class MetricValue:
     interval: str = ""
     low: float = math.nan
     high: float = math.nan
+    reason: str = ""
 
 
 Metrics = Mapping[tuple[str, str], MetricValue]
@@ -95,8 +97,8 @@ def mean_metric(values: Sequence[float | None], unit: str) -> MetricValue:
     mean, low, high = estimate(values)
     text = f"{mean:.3f} {unit}" if present else "no value"
     if len(present) < len(values):
-        return MetricValue(mean, text, _without_value(len(values) - len(present), len(values)))
-    return MetricValue(mean, text, _interval(_seeds(len(values)), (low, high), ".3f"), low, high)
+        return MetricValue(mean, text, reason=_without_value(len(values) - len(present), len(values)))
+    return _with_bounds(mean, text, _seeds(len(values)), (low, high), f"{low:.3f} to {high:.3f}")
 
 
 def difference_metric(values: npt.ArrayLike, unit: str, sign: str = "", missing: int = 0) -> MetricValue:
@@ -107,11 +109,11 @@ def difference_metric(values: npt.ArrayLike, unit: str, sign: str = "", missing:
     table = np.asarray(values, np.float64)
     mean = float(table.mean())
     if missing:
-        return MetricValue(mean, f"{mean:{sign}.3f} {unit}", _without_value(missing, missing + len(table)))
+        return MetricValue(mean, f"{mean:{sign}.3f} {unit}", reason=_without_value(missing, missing + len(table)))
     low, high = two_way_bounds(table) or (math.nan, math.nan)
     covers = f"{_seeds(len(table))} and {table.shape[1]} blocks"
-    interval = _interval(covers, (low, high), f"{sign}.3f")
-    return MetricValue(mean, f"{mean:{sign}.3f} {unit}", interval, low, high)
+    ends = f"{low:{sign}.3f} to {high:{sign}.3f}"
+    return _with_bounds(mean, f"{mean:{sign}.3f} {unit}", covers, (low, high), ends)
 
 
 def median_metric(values: Sequence[float], unit: str, end: float = math.inf, missing: int = 0) -> MetricValue:
@@ -120,11 +122,11 @@ def median_metric(values: Sequence[float], unit: str, end: float = math.inf, mis
     missing: further seeds, without a value; see `mean_metric`.
     """
     median, (low, high) = statistics.median(values), median_bounds(values) or (math.nan, math.nan)
-    ends = TOO_FEW if math.isnan(low) else f"{_short(low)} to {_short(high)}" + (" or more" if high >= end else "")
+    ends = f"{_short(low)} to {_short(high)}" + (" or more" if high >= end else "")
     text = f"{_short(median)} {unit}".rstrip() + (" or more" if median >= end else "")
     if missing:
-        return MetricValue(median, text, _without_value(missing, missing + len(values)))
-    return MetricValue(median, text, f"{_seeds(len(values))}: {ends}", low, math.inf if high >= end else high)
+        return MetricValue(median, text, reason=_without_value(missing, missing + len(values)))
+    return _with_bounds(median, text, _seeds(len(values)), (low, math.inf if high >= end else high), ends)
 
 
 def _short(value: float) -> str:
@@ -132,9 +134,11 @@ def _short(value: float) -> str:
     return f"{value:,.0f}" if float(value).is_integer() or value >= 1000 else f"{value:.4g}"
 
 
-def _interval(covers: str, bounds: Bounds, format_spec: str) -> str:
-    low, high = bounds
-    return f"{covers}: {TOO_FEW}" if math.isnan(low) else f"{covers}: {low:{format_spec}} to {high:{format_spec}}"
+def _with_bounds(value: float, text: str, covers: str, bounds: Bounds, ends: str) -> MetricValue:
+    """A value with bounds, which ``ends`` says as text; if they are NaN, with the reason."""
+    if math.isnan(bounds[0]):
+        return MetricValue(value, text, reason=f"{covers}: {TOO_FEW}")
+    return MetricValue(value, text, f"{covers}: {ends}", *bounds)
 
 
 def _without_value(missing: int, seeds: int) -> str:

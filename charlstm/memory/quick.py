@@ -7,7 +7,7 @@ from typing import Any
 
 from charlstm.config import MemoryConfig
 from charlstm.config.claims import Claim
-from charlstm.config.experiments.recall import GradientConfig, SurgeryConfig
+from charlstm.config.experiments.recall import GradientConfig, NetworksOfRecall
 
 MIN_SEEDS = 5
 """With fewer seeds, a fraction of them says too little: 5 of 5 excludes less than 55%."""
@@ -63,7 +63,7 @@ def _fields(config: MemoryConfig, name: str) -> dict[str, Any]:
     """The fields of an experiment, with those that recall gives."""
     section, recall = config.experiments.present()[name], config.experiments.recall
     fields = section.model_dump(mode="json")
-    if recall and isinstance(section, GradientConfig | SurgeryConfig):
+    if recall and isinstance(section, NetworksOfRecall):
         fields["lag"] = section.lag_of(recall)
     if recall and isinstance(section, GradientConfig):
         fields["depth"] = section.depth_of(recall)

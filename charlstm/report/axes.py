@@ -198,6 +198,18 @@ def score_axis(axes: Axes, scores: NDArray[np.float64], best: float | None = Non
     grid_lines(axes)
 
 
+def gradient_axis(axes: Axes, lowest: float, highest: float, mark: float | None = None) -> None:
+    """Make the y axis logarithmic, with up to seven powers of ten around these values as ticks, and a fraction, which
+    replaces those near it."""
+    exponents = math.floor(math.log10(lowest)), math.ceil(math.log10(highest))
+    ticks = [t for t in powers_of_ten(*exponents) if mark is None or abs(math.log10(t / mark)) > 0.5]
+    labels = {tick: power_of_ten(tick) for tick in ticks} | ({} if mark is None else {mark: percent(mark)})
+    axes.set_yscale("log")
+    axes.set_ylim(10.0 ** exponents[0], 2 * 10.0 ** exponents[1])
+    axes.set_yticks(list(labels), list(labels.values()))
+    axes.minorticks_off()
+
+
 def powers_of_ten(lowest: int, highest: int) -> list[float]:
     """Up to seven evenly spaced powers of ten with exponents from the highest down to the lowest, as ticks."""
     step = max(1, math.ceil((highest - lowest) / 6))

@@ -9,21 +9,19 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from charlstm.report.axes import (
     End,
     fraction_axis,
+    gradient_axis,
     grid_lines,
     label_ends,
     label_layout,
     labeled_canvas,
     log_distance,
     panels,
-    power_of_ten,
-    powers_of_ten,
 )
 from charlstm.report.document import Figure
 from charlstm.report.drawing import MUTED, color, finish, percent, placeholder_on_error, stroke, style
@@ -120,16 +118,16 @@ def lag_plot(
         gap, height = label_layout(max(map(len, relative.values())))
         figure, row = panels(len(relative), height)
         descriptions = []
-        _gradient_axis(
-            row[0], np.concatenate([c for by_arm in relative.values() for c in by_arm.values()]), fraction, floor
-        )
+        values = np.concatenate([curve for by_arm in relative.values() for curve in by_arm.values()])
+        lowest = max(min(np.nanmin(values), fraction / 10), floor)
+        gradient_axis(row[0], lowest, max(np.nanmax(values), 1.0), fraction)
         for axes, (panel, by_arm) in zip(row, relative.items(), strict=True):
             ends, labels = [], distinct(by_arm)
             for (arm, curve), width in zip(by_arm.items(), _widths(len(by_arm)), strict=True):
                 depth, arm_color = curves[panel][arm][1], color(colors[arm])
                 axes.plot(curve, linewidth=width, solid_capstyle="butt", **stroke(colors[arm]))
-                if depth < len(curve) and not np.isnan(curve[int(depth)]):
-                    axes.plot(depth, curve[int(depth)], "o", color=arm_color, markersize=8, clip_on=False)
+                if np.isfinite(height := _height(curve, depth)):
+                    axes.plot(depth, height, "o", color=arm_color, markersize=8, clip_on=False)
                 last = int(np.flatnonzero(np.isfinite(curve))[-1])
                 ends.append(End(f"{labels[arm]}: {depth:g}", arm_color, last, curve[last]))
                 descriptions.append(f"{visible(panel)} {visible(arm)}: effective depth {depth:g}.".lstrip())
@@ -145,7 +143,8 @@ def lag_plot(
         alt = f"Line plot, logarithmic: {title}, against the lag k in characters. " + " ".join(descriptions)
         caption = (
             f"The number next to each name, and the dot on its curve, is the effective depth: the largest lag with at "
-            f"least {percent(fraction)} of the gradient at lag 0 (dotted). A straight line is an exponential decay."
+            f"least {percent(fraction)} of the gradient at lag 0 (dotted); the number is the median over seeds, the "
+            "curve the mean. A straight line is an exponential decay."
         )
         return finish(figure, name, alt, caption)
 
@@ -244,14 +243,7 @@ def _relative(curves: Mapping[str, tuple[Sequence[float], float]], floor: float)
     return drawn
 
 
-def _gradient_axis(axes: Axes, values: Curve, fraction: float, floor: float) -> None:
-    """Make the y axis logarithmic, with up to seven powers of ten and the fraction as ticks."""
-    values = values[np.isfinite(values)]
-    lowest = math.floor(math.log10(max(min(values.min(), fraction / 10), floor)))
-    highest = math.ceil(math.log10(max(values.max(), 1.0)))
-    ticks = powers_of_ten(lowest, highest)
-    ticks = [tick for tick in ticks if abs(math.log10(tick / fraction)) > 0.5]
-    axes.set_yscale("log")
-    axes.set_ylim(10.0**lowest, 2 * 10.0**highest)
-    axes.set_yticks([*ticks, fraction], [*map(power_of_ten, ticks), percent(fraction)])
-    axes.minorticks_off()
+def _height(curve: Curve, depth: float) -> float:
+    """The height at a depth, which may be between two lags, of the curve as drawn on a logarithmic axis; NaN outside
+    of it."""
+    return float(np.exp(np.interp(depth, np.arange(len(curve)), np.log(curve), right=math.nan)))

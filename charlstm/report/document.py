@@ -114,6 +114,7 @@ class Verdict:
         interval: the interval of the value and what it covers, such as `95%: 0.91 to 0.97`; empty if there is none.
         word: the verdict; undecided if the interval of the value has both sides of the criterion.
         section: anchor of the section with the measurement; empty if there is none.
+        reason: why a measured value has no interval; empty if it has one.
     """
 
     claim: str
@@ -122,6 +123,7 @@ class Verdict:
     interval: str = ""
     word: VerdictWord = "not run"
     section: str = ""
+    reason: str = ""
 
     @property
     def is_judged(self) -> bool:

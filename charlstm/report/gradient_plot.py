@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.ticker import MaxNLocator
 
-from charlstm.report.axes import End, grid_lines, label_ends, labeled_canvas, power_of_ten, powers_of_ten
+from charlstm.report.axes import End, gradient_axis, grid_lines, label_ends, labeled_canvas
 from charlstm.report.document import Figure
 from charlstm.report.drawing import color, finish, placeholder_on_error, style
 from charlstm.report.labels import distinct
@@ -58,18 +57,13 @@ def gradient_plot(
             ends.append(End(labels[run], color(colors[run]), last + 1, float(drawn[last])))
             points = ", ".join(f"{curve[k - 1]:.2g} at {k}" for k in (1, 5, 10, 20, 50) if k <= len(curve))
             descriptions.append(f"{visible(run)}: {points}.")
-        axes.set_yscale("log")
-        lowest, highest = math.floor(math.log10(max(positive.min(), floor))), math.ceil(math.log10(positive.max()))
-        axes.set_ylim(10.0**lowest, 2 * 10.0**highest)
-        ticks = powers_of_ten(lowest, highest)
-        axes.set_yticks(ticks, [*map(power_of_ten, ticks)])
-        axes.minorticks_off()
+        gradient_axis(axes, max(positive.min(), floor), positive.max())
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         grid_lines(axes)
         axes.set_xlabel("characters back, k")
         axes.set_ylabel("nats per unit of x")
         is_known = any(untrained.values())
-        axes.set_title(f"Gradient over the lag{' (dashed: untrained)' * is_known}")
+        axes.set_title(f"Gradient over the lag{' (dashed: at initialization)' * is_known}")
         label_ends(axes, ends, gap)
         caption = (
             "Mean norm of the gradient of -ln p of a character with respect to x, the input vector of the first layer, "
@@ -77,6 +71,6 @@ def gradient_plot(
             "on the size of x, the slope does not."
         )
         if is_known:
-            caption += " Dashed: the network before training, on the beginning of the text."
+            caption += " Dashed: the network at initialization, on the beginning of the text."
         alt = "Line plot of the norm of the gradient, logarithmic, against the lag in characters. "
         return finish(figure, name, alt + " ".join(descriptions), caption)

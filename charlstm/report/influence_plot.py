@@ -17,7 +17,9 @@ FLOOR = 1e-3
 
 
 @placeholder_on_error
-def influence_plot(curves: Mapping[str, Sequence[float]], colors: Mapping[str, int], name: str) -> Figure | None:
+def influence_plot(
+    curves: Mapping[str, Sequence[float]], colors: Mapping[str, int], name: str, over: str = "the text"
+) -> Figure | None:
     """Plot the mean change of the surprise, in bits, if the character k places before is replaced, against k.
 
     Both axes are logarithmic; values below 0.001 bits, also negative ones, are drawn at the lower edge.
@@ -26,6 +28,7 @@ def influence_plot(curves: Mapping[str, Sequence[float]], colors: Mapping[str, i
         curves: for each run, the means at k = 1, 2, ...
         colors: each run's color number.
         name: the unique name of the figure.
+        over: what the means are over.
     """
     drawn = {run: np.maximum(np.array(curve), FLOOR) for run, curve in curves.items() if len(curve)}
     if not drawn:
@@ -50,5 +53,4 @@ def influence_plot(curves: Mapping[str, Sequence[float]], colors: Mapping[str, i
         axes.set_title("If an earlier character is replaced")
         label_ends(axes, ends, gap)
         alt = "Line plot, both axes logarithmic, of the bits by which the surprise grows if a character is replaced. "
-        caption = "Mean over the text."
-        return finish(figure, name, alt + " ".join(descriptions), caption)
+        return finish(figure, name, alt + " ".join(descriptions), f"Mean over {over}.")

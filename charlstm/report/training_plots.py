@@ -128,7 +128,7 @@ def training_plot(
             name,
             alt,
             f"{title}. A line for each run, up to a dot where it solves the task (reaches the target loss); the "
-            "numbers are how many of the runs do.",
+            "numbers count the runs that solve it.",
         )
 
 

@@ -27,7 +27,7 @@ from charlstm.cli.runs_progress import Several
 from charlstm.cli.steps_progress import TimeLeft
 from charlstm.cli.steps_progress import progress_parts as memory_parts
 from charlstm.comparison.step import Step
-from charlstm.comparison.tables import verdict_rows
+from charlstm.comparison.tables import BOUNDS, verdict_rows
 from charlstm.report.document import Verdict
 from charlstm.terminal_layout import fit_parts, join_parts
 from charlstm.training.events import Ended, Evaluated, Progress
@@ -96,7 +96,7 @@ def tables(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
         Verdict("the LSTM recalls a letter over 100 steps", "at least 0.95", "0.973", "0.951 to 0.9875", "held")
     ]
     rows = verdict_rows(verdicts)
-    optional = ["criterion", "interval", "measured"]
+    optional = ["criterion", BOUNDS, "measured"]
     drawn["charlstm.cli.memory"] = [lambda: draw(rows, "recall", prose=True, optional=optional)]
     return drawn
 

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import zlib
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -136,13 +137,20 @@ def test_page_has_the_gradient_over_the_lag_before_and_after_training(tiny_run, 
     inspection = inspect(run, characters=300, context=8)
     page = inspection.write(tmp_path).read_text(encoding="utf-8")
     assert 'id="how-far-the-gradient-reaches"' in page
-    assert "Dashed: the network before training" in page
+    assert "Dashed: the network at initialization" in page
     (shown,) = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["runs"].values()
     np.testing.assert_allclose(shown["mean_gradient_norm"], np.nanmean(inspection.leaning.gradient, 0), rtol=1e-4)
     start = untrained_model(run.config, run.corpus(), torch.device("cpu"))
     expected = leaning(start, record(start, inspection.recording.ids), 8).gradient
     np.testing.assert_allclose(shown["mean_gradient_norm_untrained"], np.nanmean(expected, 0), rtol=1e-4)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_fine_tuned_network_was_not_random_before_training(tiny_run):
+    run = load(tiny_run, device="cpu")
+    training = run.config.training.model_copy(update={"initial_run": "another"})
+    run = replace(run, config=run.config.model_copy(update={"training": training}))
+    assert inspect(run, characters=100, context=2).untrained_gradient == []
 
 
 def test_long_stages_report_their_progress(tiny_run):
@@ -156,9 +164,17 @@ def test_long_stages_report_their_progress(tiny_run):
     assert counts["measuring what predictions lean on"] > 3
 
 
-def test_a_better_unit_among_the_next_is_explained(counted, tmp_path):
-    page = counted.write(tmp_path).read_text(encoding="utf-8")
-    assert "a next unit may be better than the best one" in page
+@pytest.mark.parametrize("with_ngram", [True, False])
+def test_ngram_model_is_named_only_if_there_is_one(tiny_run, tmp_path, with_ngram):
+    run, stages = load(tiny_run, device="cpu"), []
+    show = lambda _, stage: stages.append(stage)  # noqa: E731
+    inspection = inspect_run(run, "tiny", text_of_run(run, 300), 0, with_ngram=with_ngram, on_stage=show)
+    page = write_page([inspection], tmp_path)[0].read_text(encoding="utf-8")
+    assert ("comparing with an n-gram model" in stages) == with_ngram
+    assert ("Beside it is that of a 7-gram model" in page) == with_ngram
+    (classes,) = re.findall(r"<table>(?:(?!</table>).)*By class of character.*?</table>", page, re.DOTALL)
+    assert classes.count('<th scope="col"') == 4 + with_ngram
+    assert "–" not in classes
 
 
 def test_only_units_of_interest_are_stored_beyond_the_limit(counted, tmp_path, monkeypatch):

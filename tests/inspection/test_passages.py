@@ -113,6 +113,34 @@ def test_passages_of_held_out_blocks(make_run, direction):
     np.testing.assert_array_equal(scored, counted[first - 1 : last])
 
 
+@pytest.mark.parametrize("validation", ["tail", "blocks"])
+@pytest.mark.parametrize("direction", ["forward", "backward"])
+@pytest.mark.parametrize("separator", ["\n", " "])
+def test_a_model_begins_to_read_at_the_beginning_of_a_line_or_word(make_run, separator, direction, validation):
+    words = [letters(9 + n % 5, ALPHABET, n) for n in range(4000)]
+    run = make_run(separator.join(words), direction, validation=validation, validation_fraction=0.3)
+    chosen = text_of_run(run, 1000)
+    text = run.vocabulary.decode(chosen.ids)
+    assert len(text) == 1000
+    if direction == "backward":
+        assert text.endswith(separator)
+        assert text.split(separator)[-2] in words
+    else:
+        assert text.split(separator)[0] in words
+    assert text_of_run(run, 1000).source == chosen.source
+
+
+def test_a_line_break_is_preferred_to_a_space_and_within_reach(make_run):
+    text = "abc " * 200 + "abc\nabc " + "abc " * 200
+    run = make_run(text, validation_fraction=0)
+    ids, line = run.corpus().split("train"), text.index("\n") + 1
+    aligned = lambda start, last=1500: passages._aligned(run, ids, start, last, 100)  # noqa: E731
+    assert aligned(line - 50) == aligned(line) == aligned(line + 50) == line
+    assert aligned(101) == aligned(104) == 104
+    assert aligned(line - 50, line - 10) == line - 48
+    assert aligned(103, 103) == 100
+
+
 def test_a_short_split_is_read_from_its_beginning(make_run):
     run = make_run(letters(200, ALPHABET, 1), validation_fraction=0.3)
     assert text_of_run(run, 1000).source == "characters 1 to 60 of the validation split"

@@ -15,6 +15,7 @@ from charlstm.api import LoadedRun
 from charlstm.config import ModelConfig
 from charlstm.errors import UserError
 from charlstm.evaluation import nats_per_character
+from charlstm.inspection.errors import _hardest
 from charlstm.inspection.inspect import inspect
 from charlstm.inspection.leaning import mean_by_distance
 from charlstm.inspection.page import write_page
@@ -88,6 +89,21 @@ def test_means_are_over_the_answers(make_run, tmp_path):
     page = files[0].read_text(encoding="utf-8")
     assert "Of the 240 characters, 60 count in the loss" in page
     assert "bits per character over the 60 characters that count in the loss" in page
+    assert "largest mean surprise over those that count in the loss" in page
+    assert "The mean over the characters that count in the loss of the bits by which" in page
+    assert "Mean over the characters that count in the loss." in page
+    assert "over the text" not in page.partition('id="how-far-predictions-look-back"')[2].partition("</section>")[0]
+
+
+def test_hardest_passages_have_the_largest_means_over_enough_scored_characters():
+    nats = np.repeat([9.0, 3.0, 2.0], [80, 80, 240])
+    scored = np.arange(400) >= 160
+    scored[[40, *range(80, 160, 2)]] = True
+    first, *others = _hardest(nats, scored)
+    assert first == (79, 159, pytest.approx(3 / np.log(2))), "not that with one character, nor those with larger sums"
+    assert others
+    assert all(value <= first[2] for _, _, value in others)
+    assert _hardest(nats, np.arange(400) == 7)[0][2] == pytest.approx(9 / np.log(2))
 
 
 def test_step_shows_no_surprise_of_what_does_not_count(make_run, tmp_path):

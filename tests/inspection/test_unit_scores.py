@@ -51,6 +51,20 @@ def test_score_is_the_auc_on_the_rest_of_the_text():
     assert (score.measure, score.chance) == ("AUC", 0.5)
 
 
+def test_a_next_unit_may_be_better_on_the_rest_of_the_text():
+    """Units are selected on the first part of the text only."""
+    length = 200
+    split = int(FIT * length)
+    has = RNG.random(length) < 0.5
+    noise = RNG.normal(size=(length, 2))
+    values = has[:, None] + np.where(np.arange(length)[:, None] < split, noise * [0, 1], noise * [1, 0])
+    ids = RNG.integers(0, 5, length)
+    (score,) = score_units([Feature("something", True, has.astype(float))], {"h": values[:, None]}, ids, best=2)
+    assert score.units == [Unit("h", 0, 0), Unit("h", 0, 1)]
+    assert score.scores[0] < 0.95
+    assert score.scores[1] == pytest.approx(1)
+
+
 def test_score_of_a_number_is_its_rank_correlation():
     length = 300
     number = RNG.integers(0, 20, length).astype(float)

@@ -32,6 +32,9 @@ def write(folder: Path, *words: str, **config) -> Path:
         {"claim": f"claim {number}", "criterion": "c", "measured": "5 seeds", "interval": "55%", "verdict": word}
         for number, word in enumerate(words)
     ]
+    for verdict in verdicts:
+        if verdict["verdict"] == "undecided":
+            verdict |= {"interval": "", "reason": "too few"}
     (folder / "report").mkdir(parents=True)
     (folder / "report" / "report.json").write_text(json.dumps({"format": 1, "verdicts": verdicts, "config": config}))
     (folder / "claims.json").write_text("{}")
@@ -46,10 +49,11 @@ def test_rows_and_summary(tmp_path):
     rows = agreement_rows([second, first])
     assert rows[0] == ["claim", str(second), str(first), "verdicts"]
     assert rows[1] == ["claim 0 (c)", "held: 5 seeds (55%)", "held: 5 seeds (55%)", "agree"]
+    assert rows[3][1] == "undecided: 5 seeds (too few)"
     assert [row[-1] for row in rows[1:]] == ["agree", "contradict", "some undecided", "not judged in all"]
     assert summary(rows) == (
         "Of 4 claims: 1 agree, 0 all undecided, 1 some undecided, 1 contradict, 1 not judged in all. In "
-        "brackets: the 95% bound on each side."
+        "brackets: one-sided 95% bounds."
     )
 
 

@@ -380,7 +380,9 @@ def test_diverged_judged_run_is_left_out_and_its_arm_is_not_judged(texts, done, 
         assert job.done() or job.work(Control())
     _, document = comparison.write(tmp_path / "report")
     (section,) = [one for one in document.sections if one.title == "Real text"]
-    verdicts = {one.claim: (one.word, one.interval) for one in document.verdicts if one.claim in ("other", "own")}
+    verdicts = {
+        one.claim: (one.word, one.interval or one.reason) for one in document.verdicts if one.claim in ("other", "own")
+    }
     runs = section.tables[-1]
     seeds = ", ".join(f"seed {seed}" for seed in diverged)
     assert [row[runs.header.index("diverged")] for row in runs.rows] == [
@@ -389,6 +391,10 @@ def test_diverged_judged_run_is_left_out_and_its_arm_is_not_judged(texts, done, 
     assert section.paragraphs[0].startswith(f"Training diverged for {arm} (seed {', '.join(map(str, diverged))}). ")
     if diverged == (2,):
         assert verdicts == dict.fromkeys(("other", "own"), ("undecided", "1 of 2 seeds without a value"))
+        record = json.loads((tmp_path / "report" / "report.json").read_text())["verdicts"]
+        assert {(one["interval"], one["reason"]) for one in record if one["claim"] in verdicts} == {
+            ("", "1 of 2 seeds without a value")
+        }
         jobs = [job.path.name for job in comparison._experiments["text"]._compared_parts()[1].measurement_jobs()]
         assert {name[-5:] for name in jobs if "rnn" in name} == {"seed1"}
         assert {name[-5:] for name in jobs if "lstm" in name} == {"seed1", "seed2"}
@@ -406,7 +412,7 @@ def test_diverged_run_has_no_gain_in_copying(texts, done, monkeypatch):
     monkeypatch.setattr(Grid, "diverged_seeds", lambda *_: [1])
     result = make_comparison(texts, done, only=["copying"])._experiments["copying"].result()
     metric = result.metrics["gain at lag 3", "lstm"]
-    assert metric.interval == "1 of 2 seeds without a value"
+    assert metric.reason == "1 of 2 seeds without a value"
     assert result.section.data["nats"]["lstm"][0][0] is None
 
 

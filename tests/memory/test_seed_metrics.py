@@ -86,7 +86,7 @@ def test_mean_of_seeds_has_one_sided_bounds():
 def test_seed_without_a_value_leaves_no_bounds():
     metric = mean_metric([1.0, 2.0, 3.0, None], "nats")
     assert math.isnan(metric.low)
-    assert metric.interval == "1 of 4 seeds without a value"
+    assert (metric.interval, metric.reason) == ("", "1 of 4 seeds without a value")
 
 
 def test_difference_metric_shows_seeds_and_blocks():
@@ -132,10 +132,15 @@ def test_interval_around_the_threshold_is_undecided(low, high, at_least, at_most
 
 def test_too_few_seeds_are_the_reason_of_missing_bounds():
     """A claim about such a value is undecided whatever was measured."""
-    assert median_metric([6, 7], "characters").interval == "2 seeds: too few for bounds"
-    assert mean_metric([1.0, 2.0], "nats").interval == "2 seeds: too few for bounds"
-    assert difference_metric([[1.0, 2.0]] * 2, "bits").interval == "2 seeds and 2 blocks: too few for bounds"
-    assert median_metric([6] * 5, "characters").interval == "5 seeds: 6 to 6"
+    for metric, covers in (
+        (median_metric([6, 7], "characters"), "2 seeds"),
+        (mean_metric([1.0, 2.0], "nats"), "2 seeds"),
+        (difference_metric([[1.0, 2.0]] * 2, "bits"), "2 seeds and 2 blocks"),
+    ):
+        assert (metric.interval, metric.reason) == ("", f"{covers}: too few for bounds")
+        assert math.isnan(metric.low)
+    enough = median_metric([6] * 5, "characters")
+    assert (enough.interval, enough.reason) == ("5 seeds: 6 to 6", "")
 
 
 def test_headline_says_what_depends_on_the_start():

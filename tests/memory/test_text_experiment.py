@@ -90,7 +90,7 @@ def test_differences_are_of_the_same_seeds():
     nats = {"gru": np.array([[2.0, 20.0], [3.0, 30.0]]), "rnn": np.array([[0.1, 0.2], [0.3, 0.4]])}
     np.testing.assert_allclose(part._minus(nats, "gru", "rnn"), [[2.7, 29.6]])
     metric = part._difference(part._minus(nats, "gru", "rnn"), "gru", "rnn")
-    assert metric.interval == "2 of 3 seeds without a value"
+    assert metric.reason == "2 of 3 seeds without a value"
 
 
 def test_loss_of_a_changed_far_context(monkeypatch):
@@ -170,7 +170,7 @@ def test_what_changes_in_the_first_steps(undrawn_plots):
     metrics = result.metrics
     assert {name for name, _ in metrics} <= set(part.metric_names())
     assert metrics["depth on text after 9 steps", "gru"].text == "40 characters or more"
-    assert metrics["depth on text after 9 steps", "rnn"].interval == "2 of 3 seeds without a value"
+    assert metrics["depth on text after 9 steps", "rnn"].reason == "2 of 3 seeds without a value"
     assert metrics["constant fraction of h after 0 steps", "rnn"].value == 0.25
     assert ("longest half-life after 0 steps", "rnn") not in metrics
 

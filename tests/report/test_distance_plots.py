@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 import matplotlib.image
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 
 from charlstm.report.axes import End, fraction_axis, label_ends, log_distance
 from charlstm.report.count_plot import count_plot
@@ -17,6 +18,7 @@ from charlstm.report.document import Figure
 from charlstm.report.drawing import PALETTE, canvas, finish, percent, style
 from charlstm.report.estimate_plots import bars_plot, difference_plot
 from charlstm.report.gate_plots import LINE, MAX_UNITS, gate_map, half_life_plot, saturation_plot
+from charlstm.report.gradient_plot import gradient_plot
 from charlstm.report.influence_plot import influence_plot
 from charlstm.report.solved_plot import solved_plot
 from charlstm.report.training_plots import medians_plot
@@ -185,6 +187,28 @@ def test_gradient_is_relative_and_labeled_with_depth():
     assert figure.wide
     assert "At the start rnn: effective depth 2." in figure.alt
     assert not lag_plot({"": {"rnn": (curve, 2)}}, COLORS).wide
+
+
+@pytest.mark.parametrize(("depth", "height"), [(2, 0.01), (2.5, 10**-2.5), (12, 1e-12), (19, None), (25, None)])
+@pytest.mark.usefixtures("_not_rendered")
+def test_dot_of_the_effective_depth_is_on_the_curve(monkeypatch, depth, height):
+    dots, plot = [], Axes.plot
+
+    def record(self, *args, **options):
+        dots.extend([args[:2]] if options.get("markersize") == 8 else [])
+        return plot(self, *args, **options)
+
+    monkeypatch.setattr(Axes, "plot", record)
+    figure = lag_plot({"": {"rnn": ([8 * 0.1**k for k in range(20)], depth)}}, COLORS)
+    assert dots == ([] if height is None else [(depth, pytest.approx(height))])
+    assert "the number is the median over seeds, the curve the mean" in figure.caption
+
+
+def test_gradient_at_initialization_is_dashed():
+    figure = gradient_plot({"rnn": [1.0, 0.1]}, {"rnn": [1.0, 0.5]}, COLORS, "gradient")
+    assert "Gradient over the lag (dashed: at initialization)" in texts(figure)
+    assert "Dashed: the network at initialization" in figure.caption
+    assert "Gradient over the lag" in texts(gradient_plot({"rnn": [1.0, 0.1]}, {}, COLORS, "gradient"))
 
 
 def test_exploding_gradient_is_within_axis():

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -111,17 +112,21 @@ def test_tally(verdicts, text):
 def test_verdict_rows():
     assert verdict_rows([]) == verdict_rows([NOT_RUN]) == []
     assert verdict_rows([HELD, NOT_HELD, NOT_RUN]) == [
-        ["claim", "criterion", "measured", "95% bound on each side", "verdict"],
+        ["claim", "criterion", "measured", "one-sided 95% bounds", "verdict"],
         ["An LSTM recalls", "4 of 5 seeds", "5 of 5 seeds", "95%: 0.57 to 1", "held"],
         ["An RNN does not", "at most 20", "30", "–", "not held"],
     ]
+    without = replace(UNDECIDED, interval="", reason="2 seeds: too few for bounds")
+    assert verdict_rows([without])[1][3] == without.reason
+    assert "In brackets: one-sided 95% bounds (together a 90% interval)." in render(document(without))
+    assert f"<small>({without.reason})</small>" in render(document(without))
 
 
 def test_claims_without_a_verdict_are_counted():
     assert untested_claims([HELD]) == []
     assert untested_claims([HELD, NEEDS_FULL_RUN, NEEDS_FULL_RUN, NOT_RUN]) == [
         "2 more claims need the full run",
-        "1 more claim was not tested in this run",
+        "1 more claim was not run",
     ]
     assert untested_claims([NEEDS_FULL_RUN]) == ["1 claim needs the full run"]
 

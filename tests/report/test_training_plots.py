@@ -26,3 +26,4 @@ def test_panels_of_training_have_one_axis_and_the_colors_of_the_arms():
     assert PALETTE[5] in figure.svg
     assert "1/1" in figure.svg
     assert "lstm 1/1" not in figure.svg
+    assert figure.caption.endswith("the numbers count the runs that solve it.")

@@ -35,7 +35,27 @@ class RecallConfig(TaskExperiment):
     letters: int = Field(16, ge=1, le=26, description="Number of different letters between the key and the query.")
 
 
-class GradientConfig(Experiment):
+class NetworksOfRecall(Experiment):
+    """An experiment on networks that were trained on recall at one lag."""
+
+    arms: Names
+    lag: Length | None = None
+
+    def lag_of(self, recall: RecallConfig) -> int:
+        """The lag, which may be given by those of recall."""
+        return self.lag or max(recall.lags)
+
+    def problems(self, experiments: Experiments, arms: Arms) -> list[Problem]:
+        recall, lag = experiments.recall, self.lag
+        if recall is None:
+            return [Problem((), NO_RECALL)]
+        problems = [] if lag is None or lag in recall.lags else [Problem(("lag",), f"{lag} is not one of recall.lags")]
+        trained = {start for arm in recall.arms for start in arms.get(arm, [])}
+        missing = [arm for arm in self.arms if not trained.issuperset(arms.get(arm, []))]
+        return problems + [Problem(("arms",), f"{arm} is not one of recall.arms") for arm in missing]
+
+
+class GradientConfig(NetworksOfRecall):
     """How far back the gradient of the loss reaches, and what training reaches when the gradient is cut."""
 
     arms: Names = Field(description="Arms of recall whose gradient is measured.")
@@ -61,20 +81,13 @@ class GradientConfig(Experiment):
     )
     cut_lags: Lengths = Field([10, 50, 100], description="Lags at which cut_arms are trained.")
 
-    def lag_of(self, recall: RecallConfig) -> int:
-        """The lag, which may be given by those of recall."""
-        return self.lag or max(recall.lags)
-
     def depth_of(self, recall: RecallConfig) -> int:
         """The depth, which may be given by the lag; at most that of a whole string."""
         whole = self.lag_of(recall) + 2
         return min(self.depth or whole, whole)
 
-    def problems(self, experiments: Experiments, arms: Arms) -> list[Problem]:
-        return _not_of_recall(self.lag, self.arms, experiments.recall, arms)
 
-
-class SurgeryConfig(Experiment):
+class SurgeryConfig(NetworksOfRecall):
     """Two strings with different keys swap part of their states in the middle of the lag."""
 
     arms: Names = Field(["lstm"], description="Arms of recall whose states are swapped.")
@@ -82,19 +95,3 @@ class SurgeryConfig(Experiment):
         None, description="The lag of the strings; must be one of recall.lags. null: the longest of them."
     )
     pairs: int = Field(500, ge=1, le=1_000_000, description="Number of pairs of strings.")
-
-    def lag_of(self, recall: RecallConfig) -> int:
-        """The lag, which may be given by those of recall."""
-        return self.lag or max(recall.lags)
-
-    def problems(self, experiments: Experiments, arms: Arms) -> list[Problem]:
-        return _not_of_recall(self.lag, self.arms, experiments.recall, arms)
-
-
-def _not_of_recall(lag: int | None, used: list[str], recall: RecallConfig | None, arms: Arms) -> list[Problem]:
-    if recall is None:
-        return [Problem((), NO_RECALL)]
-    problems = [] if lag is None or lag in recall.lags else [Problem(("lag",), f"{lag} is not one of recall.lags")]
-    trained = {start for arm in recall.arms for start in arms.get(arm, [])}
-    missing = [arm for arm in used if not trained.issuperset(arms.get(arm, []))]
-    return problems + [Problem(("arms",), f"{arm} is not one of recall.arms") for arm in missing]

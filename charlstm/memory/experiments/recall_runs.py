@@ -169,8 +169,8 @@ class RecallRuns(ArmsByTask[int]):
             cells = [self._cell(lag, arm) for lag in self.lags]
             rows.append([visible(arm), f"{self._groups[self.lags[0]][arm].parameters:,}", *cells])
         caption = (
-            f"Seeds that solve each lag ({percent(self._config.solve_threshold)} of the test strings), in brackets the "
-            "95% bound on each side of their fraction, at the best learning rate of each start. Not trained: no seed "
+            f"Seeds that solve each lag ({percent(self._config.solve_threshold)} of the test strings), in brackets "
+            "one-sided 95% bounds of their fraction, at the best learning rate of each start. Not trained: no seed "
             "learned the lag before"
         )
         header = ["arm, start", "parameters", *(f"lag {lag}" for lag in self.lags)]
@@ -206,8 +206,8 @@ class RecallRuns(ArmsByTask[int]):
             for arm in self.contestants
         ]
         caption = (
-            "The start that the search seeds select for each arm at each lag, and the judged seeds that solve it (95% "
-            "bound on each side)"
+            "The start that the search seeds select for each arm at each lag, and the judged seeds that solve it "
+            "(one-sided 95% bounds)"
         )
         header = ["arm", "longest lag", *(f"lag {lag}" for lag in self.lags)]
         return Table(header, rows, caption=caption, colors=self._arm_colors(self.contestants))

@@ -78,7 +78,7 @@ class ContextUse(TextPart):
         baseline = self._section.baseline()
         differences = [
             f"{visible(arm)} minus {visible(baseline)}: {metric.text}"
-            + (f" ({metric.interval})." if metric.interval else ".")
+            + (f" ({bounds})." if (bounds := metric.interval or metric.reason) else ".")
             for arm in self._groups
             if arm != baseline
             for metric in [metrics[f"bits minus {baseline}", arm]]

@@ -125,7 +125,7 @@ class DependencyLosses(TextPart):
             rows.append([name, f"{len(one['nats']):,} of {one['count']:,}", *cells, ngram, *differences])
         header = ["distance", "positions", *map(visible, losses), f"{self._section.ngram}-gram"]
         header += [f"{visible(arm)} minus {visible(self._section.baseline())}" for arm in gains]
-        caption = f"Bits per character: {kind}; in brackets the 95% bound on each side"
+        caption = f"Bits per character: {kind}; in brackets one-sided 95% bounds"
         return Table(header, rows, caption=caption, folded=True)
 
 
