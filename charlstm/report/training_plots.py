@@ -101,7 +101,7 @@ def training_plot(
     with style():
         gap, height = label_layout(max(map(len, drawn.values())))
         figure, row = panels(len(drawn), height, sharex=True)
-        descriptions = []
+        descriptions, ends_of = [], list[list[End]]()
         for axes, (arm, starts) in zip(row, drawn.items(), strict=True):
             ends, labels = [], distinct(starts)
             for number, (start, curves) in enumerate(starts.items(), start=colors[arm]):
@@ -120,6 +120,8 @@ def training_plot(
             grid_lines(axes)
             axes.set_xlabel("training steps")
             axes.set_title(visible(arm))
+            ends_of.append(ends)
+        for axes, ends in zip(row, ends_of, strict=True):  # the panels share their scales
             label_ends(axes, ends, gap)
         row[0].set_ylabel(label)
         alt = f"Line plot: {title}, against training steps. " + " ".join(descriptions)

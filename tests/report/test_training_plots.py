@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from charlstm.report import training_plots
 from charlstm.report.drawing import PALETTE
 from charlstm.report.training_plots import FLOOR, TrainingCurve, medians_plot, training_plot
 
@@ -27,3 +28,13 @@ def test_panels_of_training_have_one_axis_and_the_colors_of_the_arms():
     assert "1/1" in figure.svg
     assert "lstm 1/1" not in figure.svg
     assert figure.caption.endswith("the numbers count the runs that solve it.")
+
+
+def test_labels_are_placed_when_the_common_scale_is_known(monkeypatch):
+    scales = []
+    monkeypatch.setattr(training_plots, "label_ends", lambda axes, *_: scales.append(axes.get_ylim()))
+    high, low = TrainingCurve([0, 50], [52.0, 52.0], 50), TrainingCurve([0, 50], [7.0, 2.0], None)
+    training_plot({"lstm": {"lstm": [high]}, "rnn": {"rnn": [low]}}, {"lstm": 0, "rnn": 5}, "d", "Depth", "y")
+    assert scales[0] == scales[1]
+    assert scales[0][0] <= 2
+    assert scales[0][1] >= 52
