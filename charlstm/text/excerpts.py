@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from charlstm.text.corpus import Corpus
-from charlstm.text.documents import Direction, first_characters
+from charlstm.text.documents import Direction, Documents, first_characters
 from charlstm.text.hints import is_list
 
 SEARCHED = 5000
@@ -37,12 +37,17 @@ def excerpt(corpus: Corpus) -> str:
 
 
 def excerpt_of(text: str, at_end: bool = False) -> str:
-    """At most 24 printable characters of one line of the text, whole words if possible, from the first long line that
-    begins with words if there is one; "" if the text has no printable characters. ``at_end``: the last words of the
-    line, else the first ones."""
+    """At most 24 printable characters of one line of the text, several whole words if possible, from the first long
+    line that begins with words if there is one; "" if the text has no printable characters. ``at_end``: the last words
+    of the line, else the first ones."""
     lines = [line.strip() for line in re.split(r"[^ -~\u00a1-\ufffc]+", text)]
     long = [line for line in lines if len(line) >= LENGTH]
-    line = next(filter(_has_words, long), (long or [max(lines, key=len)])[0])
+    words = [line for line in long if _has_words(line)]
+    several = [line for line in words if " " in _whole_words(line, at_end)]
+    return _whole_words([*several, *words, *long, max(lines, key=len)][0], at_end)
+
+
+def _whole_words(line: str, at_end: bool) -> str:
     if at_end:
         return line[-LENGTH:].partition(" ")[2] or line[-LENGTH:]
     return line[:LENGTH].rpartition(" ")[0] or line[:LENGTH]
@@ -53,5 +58,13 @@ def _has_words(line: str) -> bool:
 
 
 def _beginning(corpus: Corpus) -> str:
-    """The beginning of the validation split, or of the training split without one, or of its first document."""
-    return corpus.vocabulary.decode(first_characters(corpus.split(corpus.excerpt_split), SEARCHED))
+    """The beginning of the validation split, or of the training split without one, or of its first document; from the
+    next line on if a running text is cut within one."""
+    split = corpus.split(corpus.excerpt_split)
+    text = corpus.vocabulary.decode(first_characters(split, SEARCHED))
+    if isinstance(split, Documents):
+        ids, start = split.ids, int(split.starts[0])
+    else:
+        ids, start = corpus.ids, corpus.length("train") * corpus.has("validation")
+    is_cut = corpus.documents is None and start > 0 and corpus.vocabulary.decode(ids[start - 1 : start]) != "\n"
+    return (text.partition("\n")[2] or text) if is_cut else text
