@@ -5,8 +5,8 @@
 CAPABILITY is that of the GPU, such as 90. A job is CELL,COMPUTE_DTYPE,BATCH,HIDDEN_SIZE,TRAINING (1 or 0), where CELL
 is a declared one or CELL+state_dropout, and ",persistent16x8" for a pass in one kernel, of programs with 16 rows and
 sums of eight parts. Everything runs as on a GPU except the launch. Writes one JSON object: job -> the names of the
-compiled kernels, in order. No persistent kernel may keep registers in memory, or use more shared memory than
-:func:`charlstm.executors.triton.persistent.tiles` counts.
+compiled kernels, in order. No persistent kernel may keep registers in memory, read operands in TF32 without rounding
+them, or use more shared memory than :func:`charlstm.executors.triton.persistent.tiles` counts.
 """
 
 from __future__ import annotations
@@ -112,6 +112,8 @@ def main(capability: int, jobs: list[str]) -> None:
             gates = max(kernel.gates for kernel in (persistent_forward(cell, *size), persistent_backward(cell, *size)))
             counted = tiles.shared_bytes(hidden_size, gates, compute_dtype.itemsize)
             assert all(kernel.metadata.shared <= counted for kernel in compiled.values()), job
+            is_tf32 = compute_dtype == torch.float32
+            assert all(("cvt.rna.tf32.f32" in kernel.asm["ptx"]) == is_tf32 for kernel in compiled.values()), job
         kernels[job] = [kernel.metadata.name for kernel in compiled.values()]
     sys.stdout.write(json.dumps(kernels))
 

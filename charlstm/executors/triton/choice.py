@@ -28,6 +28,7 @@ _restored: set[str] = set()
 _refused: dict[str, str] = {}
 """For sizes whose kernels failed, the reason."""
 _facts: dict[str, tuple[object, ...]] = {}
+"""For each size that was measured, what its measurement is cached under."""
 
 
 def choices() -> dict[str, list[str]]:
