@@ -109,10 +109,10 @@ class NetworkOptions(Section):
     )
     unigram_bias: Annotated[bool | None, Field(validate_default=True)] = Field(
         None,
-        description="Whether the biases of the readout start at the logarithms of the frequencies that the characters "
-        "have in the training text, so that the untrained network is about the unigram model; false: at zero, or "
-        "uniform with init_range. From the frequencies an lstm mostly learns better, a plain rnn with nonlinearity: "
-        "relu diverges less, and a gru with gates that are not open is worse in long trainings on text "
+        description="Whether the biases of the readout (the output layer) are initialized to the logarithms of the "
+        "characters' frequencies in the training text, so that the untrained network is about the unigram model; "
+        "false: to zero, or uniform with init_range. With true, an lstm mostly learns better, a plain rnn with "
+        "nonlinearity: relu diverges less, and a gru with gates that are not open is worse in long trainings on text "
         "(charlstm/cells/README.md). With training.initial_run it concerns new characters only. null means true with "
         "cell: lstm, else false.",
     )
