@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from charlstm.errors import UserError
 
@@ -31,6 +31,12 @@ def path_exists(path: Path) -> bool:
         return path.exists()
     except (OSError, ValueError):
         return False
+
+
+def without_compression(path: str | PurePath) -> PurePath:
+    """The path of a file without the suffix of its compression, if it has one."""
+    path = PurePath(path)
+    return path.with_suffix("") if path.suffix.lower() in (".gz", ".bz2", ".xz") else path
 
 
 def check_recordable(path: Path) -> None:

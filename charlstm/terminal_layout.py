@@ -15,6 +15,8 @@ WIDE = 200
 """Columns where there is no terminal."""
 LONGEST = 14
 """Columns of a part of a word that is not broken, and of a line that is not wrapped; longer ones are if need be."""
+GAP = 3
+"""Columns of the terminal between two columns of a table."""
 EIGHTHS = " ▏▎▍▌▋▊▉"
 BLOCKS, ASCII_LEVELS = "▁▂▃▄▅▆▇█", "_.-'"
 _NUMBER = r"[-+]?\d+(?:[.,:]\d+)*(?:e[-+]?\d+)?%?"
@@ -70,7 +72,6 @@ def fit_table(
     rows: Sequence[Sequence[str]],
     width: int,
     optional: Sequence[str] = (),
-    gap: int = 3,
 ) -> tuple[list[list[str]], list[str]]:
     """Fit a table into a width: wrap its cells at spaces, then break long words, then leave out columns.
 
@@ -78,7 +79,6 @@ def fit_table(
         rows: the cells, header first; a cell may have several lines.
         optional: headers of the columns that are left out first, in this order; then the last columns are. The first
             column and one more always stay.
-        gap: columns of the terminal between two columns of the table.
 
     In the columns that stay, only numbers are not broken, so that the table can be too wide.
 
@@ -88,7 +88,7 @@ def fit_table(
     omitted: list[str] = []
 
     def excess(widths: Sequence[int]) -> int:
-        return sum(widths) + gap * (len(widths) - 1) - width
+        return sum(widths) + GAP * (len(widths) - 1) - width
 
     if excess([_width(column) for column in columns]) <= 0:
         return [list(row) for row in rows], []

@@ -58,25 +58,21 @@ class LossHistory:
 
 def follow(
     events: Iterable[Event],
-    prefix: str = "",
     samples: bool = True,
     unit: str = "character",
-    position: Position | None = None,
     plain_progress: bool = True,
     trainer: Trainer | None = None,
 ) -> Ended:
     """Print the events as they arrive; returns the last one.
 
     Args:
-        prefix: of every line, such as the name of a run in a comparison.
         samples: print the texts that are sampled at evaluations.
         unit: character or byte.
-        position: of the run in a comparison.
         plain_progress: print the progress between evaluations also where a line cannot be updated in place.
         trainer: whose events these are; if it is given, the progress of evaluations that take long is shown, too.
     """
     ended: Ended | None = None
-    with RunProgress(prefix, samples, unit, position, plain_progress) as run:
+    with RunProgress(samples=samples, unit=unit, plain_progress=plain_progress) as run:
         if trainer is not None:
             trainer.validator.on_scoring = lambda what, fraction: run.show(Scoring(what, fraction))
         for event in events:

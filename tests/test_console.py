@@ -18,7 +18,7 @@ import pytest
 from charlstm import console
 from charlstm.progress_line import ProgressLine
 from charlstm.training.events import Ended, Evaluated, Notice, Progress
-from charlstm.training_progress import follow
+from charlstm.training_progress import RunProgress
 from charlstm.units import duration
 
 
@@ -178,7 +178,7 @@ def test_hang_up_ignores_streams_without_a_file(monkeypatch):
     assert sys.stdout.getvalue() == "still there\n"
 
 
-def test_follow_prints_training_events(capsys):
+def test_progress_prints_training_events(capsys):
     events = [
         Notice("too short"),
         progress(1),
@@ -186,7 +186,9 @@ def test_follow_prints_training_events(capsys):
         Evaluated(3, 0.5, math.log(8), 10, True, False, math.log(4), ""),
         Ended("budget", 3, 1.0, 2, 1.0, 100),
     ]
-    assert follow(events, "[x] ") is events[-1]
+    with RunProgress("[x] ") as run:
+        for event in events:
+            run.show(event)
     assert capsys.readouterr().out.splitlines() == [
         "[x] too short",
         "[x] step 1 epoch 0.25  loss 1.386 nats, 2.000 bits/char  1,234 char/s  1:00 left",

@@ -110,7 +110,7 @@ def compress(
 
 def load_coder(context: typer.Context, run: Path, checkpoint: str, runs: Path) -> Coder:
     """The coder of a run. Raises UserError if it is unsuitable."""
-    loaded = load_run(context, run, checkpoint, "cpu", runs)
+    loaded = load_run(context, run, checkpoint, runs)
     from charlstm.compression.codec import coder_of
 
     return coder_of(loaded.model, loaded.vocabulary, loaded.config, loaded.header.get("counters", {}).get("step", 0))

@@ -74,7 +74,7 @@ def export(
     if out is None:
         refuse(context, "without --out", "overwrite")
     check_format(to, out, overwrite)
-    loaded = load_run(context, run, checkpoint, "cpu", runs)
+    loaded = load_run(context, run, checkpoint, runs)
 
     from charlstm.exports.export import write_export
     from charlstm.paths import is_folder

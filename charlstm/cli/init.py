@@ -36,13 +36,14 @@ def init(
     from charlstm.errors import UserError
     from charlstm.paths import command, path_exists
     from charlstm.runs.naming import run_name
+    from charlstm.text.catalog import catalog_names
     from charlstm.text.corpus import load_corpus
     from charlstm.text.sources import absolute_source
     from charlstm.training.size_defaults import FRACTION, chosen_by, chosen_sections, chosen_text
 
     if STANDARD_INPUT in texts:
         raise UserError("init describes texts that stay: save standard input as a file first")
-    if configs := [text for text in texts if configuration_file(text) is not None and text not in _catalog()]:
+    if configs := [text for text in texts if configuration_file(text) is not None and text not in catalog_names()]:
         raise UserError(f"{configs[0]} is a configuration: init takes texts")
     file = out or Path(f"{run_name(texts)}.yaml")
     if path_exists(file) and not overwrite:
@@ -73,9 +74,3 @@ def init(
         raise UserError(f"{file}: cannot write it: {error.strerror or error}") from None
     console.out(f"wrote {file}")
     console.out(f"next:   {command('train', file)}")
-
-
-def _catalog() -> list[str]:
-    from charlstm.text.catalog import catalog_names
-
-    return catalog_names()

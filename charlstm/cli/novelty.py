@@ -53,7 +53,7 @@ def novelty(
     if file is not None:
         refuse(context, "with a FILE, which is not sampled", "length", "num_samples", "temperature", "seed")
         content = file_argument("FILE", file, lambda content, _: content)
-    loaded = load_run(context, run, checkpoint, "cpu", runs)
+    loaded = load_run(context, run, checkpoint, runs)
     if file is not None:
         texts = _texts(loaded, content, file)
     else:

@@ -109,12 +109,12 @@ def find_run(context: typer.Context, run: Path, checkpoint: str, device: str, ru
     return path
 
 
-def load_run(context: typer.Context, run: Path, checkpoint: str, device: str, runs: Path = RUNS) -> LoadedRun:
-    """Load the run that :func:`find_run` finds, and raise as it does."""
-    path = find_run(context, run, checkpoint, device, runs)
+def load_run(context: typer.Context, run: Path, checkpoint: str, runs: Path) -> LoadedRun:
+    """Load the run that :func:`find_run` finds on the CPU, and raise as it does."""
+    path = find_run(context, run, checkpoint, "cpu", runs)
     from charlstm.api import load
 
-    return load(path, checkpoint, device)
+    return load(path, checkpoint, "cpu")
 
 
 def resume_hint(overwrite: bool) -> str:

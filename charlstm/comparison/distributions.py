@@ -1,4 +1,4 @@
-"""The beta and t distributions, and exact tests."""
+"""The beta and t distributions, an exact test, and its correction for many."""
 
 from __future__ import annotations
 
@@ -72,28 +72,11 @@ def binomial_test(successes: int, trials: int, chance: float) -> float:
     return incomplete_beta(successes, trials - successes + 1, chance) if successes else 1.0
 
 
-def holm(p_values: Sequence[float], level: float = 0.05) -> list[bool]:
-    """Which hypotheses are rejected, with a probability of at most `level` of any false rejection (Holm 1979)."""
+def holm(p_values: Sequence[float]) -> list[bool]:
+    """Which hypotheses are rejected, with a probability of at most 5% of any false rejection (Holm 1979)."""
     rejected = [False] * len(p_values)
     for rank, index in enumerate(sorted(range(len(p_values)), key=lambda index: p_values[index])):
-        if p_values[index] > level / (len(p_values) - rank):
+        if p_values[index] > 0.05 / (len(p_values) - rank):
             break
         rejected[index] = True
     return rejected
-
-
-def fisher(a: int, b: int, c: int, d: int) -> float:
-    """Two-sided p of the table [[a, b], [c, d]] (Fisher's exact test): the sum of the hypergeometric probabilities of
-    all tables with these margins that are no more probable than this one.
-
-    Raises ValueError for a negative count.
-    """
-    if min(a, b, c, d) < 0:
-        raise ValueError(f"counts cannot be negative, got {(a, b, c, d)}")
-    row, column, total = a + b, a + c, a + b + c + d
-
-    def ways(first: int) -> int:
-        return math.comb(row, first) * math.comb(total - row, column - first)
-
-    as_extreme = (ways(k) for k in range(max(0, row + column - total), min(row, column) + 1) if ways(k) <= ways(a))
-    return sum(as_extreme) / math.comb(total, column)

@@ -13,7 +13,7 @@ FORMAT = 1
 
 
 def as_record(comparison: Comparison) -> dict[str, Any]:
-    """All measurements and statistics in JSON types; a number that is not finite becomes None."""
+    """All measurements and statistics in JSON types, except that numbers may not be finite."""
     unit = comparison.unit
     return {
         "format": FORMAT,
@@ -46,26 +46,26 @@ def _run_record(run: RunResult, unit: str) -> dict[str, Any]:
         f"best_after_{unit}s": None if best is None else best.characters,
         "best_is_of_a_sample": run.has_sampled_score,
         "evaluations_score_a_sample": run.samples,
-        f"training_split_bits_per_{unit}": to_json(run.training_split_bits),
+        f"training_split_bits_per_{unit}": run.training_split_bits,
         f"last_tenth_training_bits_per_{unit}": None if last is None else bits(last),
-        f"{unit}s_per_second": _finite(run.characters_per_second),
-        "training_seconds": _finite(run.seconds),
+        f"{unit}s_per_second": run.characters_per_second,
+        "training_seconds": run.seconds,
         "evaluations": [
             {
                 "step": evaluation.step,
                 f"{unit}s": evaluation.characters,
-                "training_seconds": _finite(evaluation.seconds),
-                f"held_out_nats_per_{unit}": _finite(evaluation.nats),
-                f"held_out_bits_per_{unit}": _finite(evaluation.bits),
-                f"training_split_bits_per_{unit}": to_json(evaluation.training_split_bits),
+                "training_seconds": evaluation.seconds,
+                f"held_out_nats_per_{unit}": evaluation.nats,
+                f"held_out_bits_per_{unit}": evaluation.bits,
+                f"training_split_bits_per_{unit}": evaluation.training_split_bits,
             }
             for evaluation in run.evaluations
         ],
         "training": [
             {
                 f"{unit}s": characters,
-                "training_seconds": _finite(seconds),
-                f"training_nats_per_{unit}": _finite(nats),
+                "training_seconds": seconds,
+                f"training_nats_per_{unit}": nats,
             }
             for characters, seconds, nats in run.train
         ],
@@ -121,7 +121,3 @@ def to_json(value: object) -> object:
     if isinstance(value, list | tuple):
         return [to_json(entry) for entry in value]
     return str(value)
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

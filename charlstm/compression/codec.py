@@ -177,11 +177,6 @@ def _decode(coder: Coder, container: Container, layout: Layout, on_progress: Pro
     return ids[::-1] if coder.reading.is_backward else ids
 
 
-def coded_bits(container: Container) -> int:
-    """The bits of the coded symbols, without the header."""
-    return 8 * sum(map(len, container.blocks)) + 8 * len(container.codes)
-
-
 def bits_per_character(container: Container, size: int) -> float:
     """The bits of a compressed file of ``size`` bytes per symbol of the original; NaN for an empty one."""
     return 8 * size / container.symbols if container.symbols else math.nan

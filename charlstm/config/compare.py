@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, ValidationInfo, field_serializer, field_validator
 
 from charlstm.config.corpus import CorpusConfig
-from charlstm.config.options import CONDITIONAL_OPTIONS, without_idle_options
+from charlstm.config.options import without_idle_options, without_unset_options
 from charlstm.config.overrides import override
 from charlstm.config.problems import longest_prefix, problems_of
 from charlstm.config.schema import Config, ModelOptions
@@ -111,9 +111,7 @@ class CompareConfig(ConfigFile):
 
     @field_serializer("model")
     def _omit_idle_options(self, model: ModelOptions) -> dict[str, Any]:
-        # A written default would count as set: an error if no arm has the option.
-        idle = (CONDITIONAL_OPTIONS | {"front_end"}) - model.model_fields_set
-        return {name: value for name, value in model.model_dump().items() if name not in idle}
+        return without_unset_options(model)
 
     def arm_config(self, arm: str, seed: int) -> Config:
         """The configuration of one run: the shared settings with the changes of the arm and one of the seeds.

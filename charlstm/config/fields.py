@@ -139,9 +139,9 @@ def describe_fields(model: type[BaseModel] = Config) -> list[FieldDoc]:
     ]
 
 
-def json_schema(model: type[BaseModel] = Config) -> dict[str, Any]:
+def json_schema() -> dict[str, Any]:
     """JSON Schema (2020-12) of a configuration file, for editors."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **model.model_json_schema()}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Config.model_json_schema()}
 
 
 def _metadata(field: FieldInfo) -> Iterator[Any]:

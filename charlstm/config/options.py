@@ -6,6 +6,8 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from pydantic import BaseModel
+
 from charlstm.cells import CELLS, Cell, find
 from charlstm.cells.options import Option
 from charlstm.config.front_ends import FRONT_ENDS
@@ -103,6 +105,13 @@ def without_idle_options(model: Mapping[str, Any], shared: Mapping[str, Any], ke
     front_end, num_layers = default_front_end(cell), shared["num_layers"]
     settings = {"front_end": front_end, "num_layers": num_layers, **model, "cell": cell}
     return {name: value for name, value in model.items() if name in kept or not why_no_effect(name, settings)}
+
+
+def without_unset_options(model: BaseModel) -> dict[str, Any]:
+    """A model section that several runs share, to be written: a default would count as set when it is read again, an
+    error if no run has the option."""
+    idle = (CONDITIONAL_OPTIONS | {"front_end"}) - model.model_fields_set
+    return {name: value for name, value in model.model_dump().items() if name not in idle}
 
 
 NULLABLE = INIT_OPTIONS.keys() | {"embedding_size"}

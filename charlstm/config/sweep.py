@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, ValidationError, field_serializer, field_validator, model_validator
 
 from charlstm.config.corpus import CorpusConfig
-from charlstm.config.options import CONDITIONAL_OPTIONS, without_idle_options
+from charlstm.config.options import without_idle_options, without_unset_options
 from charlstm.config.overrides import parse_field_name, with_value
 from charlstm.config.problems import problems_of
 from charlstm.config.schema import Config, ModelOptions
@@ -163,9 +163,7 @@ class SweepConfig(ConfigFile):
 
     @field_serializer("model")
     def _omit_idle_options(self, model: ModelOptions) -> dict[str, Any]:
-        # A written default would count as set: an error if no trial has the option.
-        idle = (CONDITIONAL_OPTIONS | {"front_end"}) - model.model_fields_set
-        return {name: value for name, value in model.model_dump().items() if name not in idle}
+        return without_unset_options(model)
 
     @field_serializer("training")
     def _omit_evaluations(self, training: TrainingConfig) -> dict[str, Any]:

@@ -39,8 +39,7 @@ def beginning_and_rest(text: Text, characters: int) -> tuple[Text, Text, int]:
 def _divided_blocks(text: Documents, characters: int) -> tuple[Documents, Documents]:
     """Blocks of a running text as those with its first characters and those with the others. The block in which the
     boundary is has a part in both, each with up to `MAX_GAP` characters of the other as context."""
-    begins = text.starts if text.scored is None else text.scored
-    ends = text.ends if text.scored_ends is None else text.scored_ends
+    begins, ends = text.scored_bounds
     blocks = replace(text, scored=begins, scored_ends=ends)
     sizes = np.cumsum(ends - begins)
     divided = int(np.searchsorted(sizes, characters))

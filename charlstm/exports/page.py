@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from importlib import resources
 
 from charlstm import __version__
 from charlstm.api import LoadedRun
@@ -16,7 +15,7 @@ from charlstm.exports.held_out import QuantizationCost, quantization_cost
 from charlstm.exports.page_weights import page_weights
 from charlstm.exports.quantization import quantized_copy
 from charlstm.exports.step_weights import step_weights
-from charlstm.report.document import Document, Section, render
+from charlstm.report.document import Document, Section, render, resource
 from charlstm.text.excerpts import prompt
 
 TEMPLATE = "exports/page.html.jinja"
@@ -83,10 +82,10 @@ def make_page(run: LoadedRun, name: str, command: str, prime: str | None = None)
         unit=vocabulary.unit,
         following=following,
         data=json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"),
-        style=_source("page.css"),
+        style=resource("exports/page.css"),
         step=javascript_step(weights.cell),
-        model=_source("model.js"),
-        script=_source("page.js"),
+        model=resource("exports/model.js"),
+        script=resource("exports/page.js"),
     )
     return Page(html, cost, unmeasured)
 
@@ -109,7 +108,3 @@ def _document(run: LoadedRun, name: str, command: str, cost: QuantizationCost | 
         "It runs in this page, also without a network: nothing that you write leaves it.",
     ]
     return Document(name, headline, [Section("About this model", facts=rows, command=command)])
-
-
-def _source(name: str) -> str:
-    return resources.files("charlstm.exports").joinpath(name).read_text(encoding="utf-8")

@@ -92,10 +92,7 @@ def find_errors(
     classes = {name: at for name in CLASSES if name in known and (at := known[name] & scored).any()}
     # A backward model has not read what a character depends on.
     dependencies = [] if recording.is_backward else _scored(find_dependencies(ids, vocabulary), scored)
-    losses = dependency_losses(
-        dependencies,
-        TokenPredictions(nats, recording.top[:, 0] == ids, (), np.empty((len(ids), 0))),
-    )
+    losses = dependency_losses(dependencies, TokenPredictions(nats, recording.top[:, 0] == ids))
     of_ngram = [None] * len(losses) if ngram is None else dependency_losses(dependencies, ngram)
     half, total = int(scored.sum()) // 2, nats[scored].sum()
     return Errors(
@@ -131,7 +128,7 @@ def _ngram_predictions(
     step = -1 if recording.is_backward else 1
     model = NGram(text[::step], vocabulary_size, min(ORDER, len(text)), on_progress)
     predictions = model.predict(recording.ids[::step])
-    return TokenPredictions(predictions.nats[::step], predictions.correct[::step], (), predictions.symbol_nats[::step])
+    return TokenPredictions(predictions.nats[::step], predictions.correct[::step])
 
 
 def _mixed(nats: Nats, ngram_nats: Nats, half: int) -> float:

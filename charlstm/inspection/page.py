@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,7 @@ from charlstm.inspection.step_values import MAX_CHARACTERS
 from charlstm.inspection.unit_scores import top_units
 from charlstm.inspection.unit_sections import knob_section, units_section
 from charlstm.probes.closing import characters_of
-from charlstm.report.document import Document, Section
+from charlstm.report.document import Document, Section, resource
 from charlstm.report.gradient_plot import gradient_plot
 from charlstm.report.influence_plot import influence_plot
 from charlstm.report.writer import write_document
@@ -67,8 +66,8 @@ def write_page(inspections: Sequence[Inspection], folder: Path, command: str = "
         "several": len(inspections) > 1,
         "steps": list(zip((one.name for one in inspections), step_names(inspections), strict=True)),
         "leaning": all(one.leaning is not None for one in inspections),
-        "style": _source("inspection.css"),
-        "script": _source("inspection.js"),
+        "style": resource("inspection/inspection.css"),
+        "script": resource("inspection/inspection.js"),
     }
     record = {
         "format": 1,
@@ -103,10 +102,6 @@ def _write_step(one: Inspection, folder: Path, name: str) -> Path:
     except OSError as error:
         raise UserError(f"{path}: cannot write the page: {error.strerror or error}") from error
     return path
-
-
-def _source(name: str) -> str:
-    return resources.files("charlstm.inspection").joinpath(name).read_text(encoding="utf-8")
 
 
 def _interesting_position(one: Inspection) -> int:

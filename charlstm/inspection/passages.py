@@ -113,8 +113,8 @@ def _from(text: Ids | Documents, start: int) -> Ids | Documents:
         return text[start:]
     if not text.is_running_text:
         return text.select(slice(start, None))
-    begins = text.starts if text.scored is None else text.scored
-    lengths = (text.ends if text.scored_ends is None else text.scored_ends) - begins
+    begins, ends = text.scored_bounds
+    lengths = ends - begins
     after = np.cumsum(lengths)
     block = int(np.searchsorted(after, start, side="right"))
     rest = text.select(slice(block, None))
@@ -176,8 +176,7 @@ def _beginning(text: Ids | Documents, characters: int, direction: str) -> Inspec
     if not isinstance(text, Documents):
         return InspectedText(np.array(text[:characters]))
     is_backward = direction == "backward"
-    firsts = text.starts if text.scored is None else text.scored
-    lasts = text.ends if text.scored_ends is None else text.scored_ends
+    firsts, lasts = text.scored_bounds
     # Backward, the end mark is read after what counts.
     counts_mark = text.scored is None or (text.scores_end and not is_backward)
     mark, mark_scored = text.end_mark, np.full(len(text.end_mark), counts_mark)

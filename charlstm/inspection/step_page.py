@@ -9,7 +9,6 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 from typing import Any
 
 import numpy as np
@@ -26,6 +25,7 @@ from charlstm.inspection.step_equations import equations
 from charlstm.inspection.step_layout import UNIT, Layout, Wire, step_layout, unit_steps
 from charlstm.inspection.step_routes import Point
 from charlstm.inspection.step_values import StepValues, step_values
+from charlstm.report.document import resource
 from charlstm.text.visible import escape as escape_invisible
 from charlstm.text.visible import invisible
 from charlstm.text.vocabulary import Vocabulary
@@ -68,8 +68,8 @@ def step_page(
         units=run.model.config.hidden_size,
         glyphs=[glyph(run.vocabulary, i) for i in values.ids],
         data=_json(_data(values, elements, shown, run.vocabulary)),
-        css=_resource("step.css"),
-        script=_resource("step.js"),
+        css=resource("inspection/step.css"),
+        script=resource("inspection/step.js"),
     )
 
 
@@ -217,12 +217,7 @@ def subscripts(text: str, tag: str = "sub") -> Markup:
 
 
 @cache
-def _resource(name: str) -> str:
-    return resources.files("charlstm.inspection").joinpath(name).read_text(encoding="utf-8")
-
-
-@cache
 def _template() -> Template:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"subscripts": subscripts, "points": _points, "angle": _angle}
-    return environment.from_string(_resource("step.html.jinja"))
+    return environment.from_string(resource("inspection/step.html.jinja"))

@@ -46,19 +46,18 @@ class StepValues:
     probabilities: Values
     scored: npt.NDArray[np.bool_]
 
-    def most_probable(self, t: int, count: int = MOST_PROBABLE) -> list[tuple[int, float]]:
+    def most_probable(self, t: int) -> list[tuple[int, float]]:
         """The most probable characters after character t, as (id, probability), the most probable first."""
         row = self.probabilities[t]
-        return [(int(i), float(row[i])) for i in np.argsort(-row, kind="stable")[:count]]
+        return [(int(i), float(row[i])) for i in np.argsort(-row, kind="stable")[:MOST_PROBABLE]]
 
 
 def step_values(
     model: LanguageModel,
     ids: Tensor | Sequence[int],
-    max_characters: int = MAX_CHARACTERS,
     scored: Sequence[bool] | npt.NDArray[np.bool_] | None = None,
 ) -> StepValues:
-    """The values of each step over the first ``max_characters`` of a text, from the state after "no character", by the
+    """The values of each step over the first `MAX_CHARACTERS` of a text, from the state after "no character", by the
     reference executor.
 
     ``ids`` [T] are in text order, and so is ``scored``, whether each counts in the loss (default: all do). A backward
@@ -67,7 +66,7 @@ def step_values(
     Raises UserError for a bidirectional model and for an empty text.
     """
     network = float64_copy(model)
-    text = torch.as_tensor(ids, dtype=torch.int64).flatten()[:max_characters]
+    text = torch.as_tensor(ids, dtype=torch.int64).flatten()[:MAX_CHARACTERS]
     if len(text) == 0:
         raise UserError("the text to inspect is empty")
     counts = np.ones(len(text), bool) if scored is None else np.asarray(scored, bool)[: len(text)]

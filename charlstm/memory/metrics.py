@@ -49,13 +49,13 @@ Metrics = Mapping[tuple[str, str], MetricValue]
 """(name of the metric, arm) -> its value."""
 
 
-def estimate(values: Sequence[float | None], low: float = -math.inf, high: float = math.inf) -> Estimate:
-    """The mean over seeds with its 95% t bounds, clipped; NaN for missing values."""
+def estimate(values: Sequence[float | None], low: float = -math.inf) -> Estimate:
+    """The mean over seeds with its 95% t bounds, of which the lower is at least ``low``; NaN for missing values."""
     present = [value for value in values if value is not None]
     if not present:
         return math.nan, math.nan, math.nan
     mean, bounds = statistics.fmean(present), t_bounds(present, BOUND)
-    ends = (math.nan, math.nan) if bounds is None else (max(bounds[0], low), min(bounds[1], high))
+    ends = (math.nan, math.nan) if bounds is None else (max(bounds[0], low), bounds[1])
     return mean, *ends
 
 

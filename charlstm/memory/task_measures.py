@@ -64,7 +64,7 @@ def state_surgery(
         step = 2 + int(instance.lag * moment)  # "no character", the key, a part of the lag
         for part in parts:
             one = surgery(run.model, first, second, step, part)
-            results[f"{part} at {moment:g}" if moments else part] = {**asdict(one), "exchanged": part}
+            results[f"{part} at {moment:g}" if moments else part] = asdict(one)
     return results
 
 

@@ -145,7 +145,7 @@ def _ngram_predictions(run: LoadedRun, order: int) -> TokenPredictions:
     corpus = run.corpus()
     train = corpus.split("train")
     assert not isinstance(train, Documents)
-    return NGram(train, run.vocabulary.size, order).predict(test_split(corpus), [])
+    return NGram(train, run.vocabulary.size, order).predict(test_split(corpus))
 
 
 def _dependency_bins(

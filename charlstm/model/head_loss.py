@@ -89,17 +89,16 @@ def target_nats(y: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Ten
 
 
 @torch.no_grad()
-def token_stats(y: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, symbols: Tensor) -> Tensor:
-    """-ln p of each target, 1 if it is the most probable symbol else 0, and -ln p of each of the symbols [K],
-    concatenated: [T, B, 2 + K]; no gradients. Other arguments as for :func:`target_nats`."""
+def nats_and_hits(y: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
+    """-ln p of each target, and 1 if it is the most probable symbol else 0, [T, B, 2]; no gradients. The arguments are
+    those of :func:`target_nats`."""
     flat, flat_targets = y.flatten(0, 1), targets.reshape(-1, 1)
-    stats = flat.new_empty(len(flat), 2 + len(symbols))
+    stats = flat.new_empty(len(flat), 2)
     weight, bias = _aligned(weight, bias)
     for rows in _row_chunks(flat, weight, _max_logits(y.device)):
         log_p, target = _logits(flat[rows], weight, bias).log_softmax(1), flat_targets[rows]
-        is_correct = log_p.argmax(1, keepdim=True) == target
-        stats[rows] = torch.cat([-log_p.gather(1, target), is_correct, -log_p[:, symbols]], 1)
-    return stats.view(*targets.shape, -1)
+        stats[rows] = torch.cat([-log_p.gather(1, target), log_p.argmax(1, keepdim=True) == target], 1)
+    return stats.view(*targets.shape, 2)
 
 
 class _MeanNats(torch.autograd.Function):

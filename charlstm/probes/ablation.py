@@ -41,11 +41,6 @@ class Ablation:
     change: Values
     change_elsewhere: Values
 
-    def ranking(self) -> list[tuple[int, int]]:
-        """Layer and unit, in descending order of the change at the chosen positions."""
-        order = np.argsort(-self.change, axis=None, kind="stable")
-        return [(int(index) // self.change.shape[1], int(index) % self.change.shape[1]) for index in order]
-
 
 @torch.no_grad()
 def ablate_units(model: LanguageModel, texts: Tensor, chosen: Tensor, state: State | None = None) -> Ablation:

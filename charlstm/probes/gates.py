@@ -61,9 +61,9 @@ class Gates:
             *(x.mean((0, 2), dtype=np.float64) for x in (values, values < LEFT_SATURATED, values > RIGHT_SATURATED))
         )
 
-    def series(self, letter: str, layer: int = 0, text: int = 0) -> Values:
-        """One gate of one layer over one text, [T, H]: the rows of a heat map."""
-        return self.values[letter][:, layer, text]
+    def series(self, letter: str) -> Values:
+        """One gate of the first layer over the first text, [T, H]: the rows of a heat map."""
+        return self.values[letter][:, 0, 0]
 
 
 @torch.no_grad()

@@ -84,14 +84,13 @@ def gradient_over_lag(
     return GradientOverLag({FULL_STATE: np.sqrt(sum(values**2 for values in norms.values())), **norms})
 
 
-def effective_depth(curve: npt.ArrayLike, fraction: float = 0.01, base: float | None = None) -> int:
-    """The largest k at which the gradient is at least ``fraction`` of ``base`` (default: its value at k = 0).
+def effective_depth(curve: npt.ArrayLike, fraction: float = 0.01) -> int:
+    """The largest k at which the gradient is at least ``fraction`` of its value at k = 0.
 
-    Smaller gradients at smaller k do not matter. For a part whose curve starts at zero, pass the full state's value at
-    k = 0 as ``base``. Zero gradients do not count; returns 0 if none counts.
+    Smaller gradients at smaller k do not matter. Zero gradients do not count; returns 0 if none counts.
     """
     values = np.asarray(curve, np.float64)
-    reached = np.flatnonzero((values >= fraction * (values[0] if base is None else base)) & (values > 0))
+    reached = np.flatnonzero((values >= fraction * values[0]) & (values > 0))
     return int(reached[-1]) if reached.size else 0
 
 

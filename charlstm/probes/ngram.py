@@ -87,32 +87,23 @@ class NGram:
             model.vocabulary_size, model.order, model._orders = vocabulary_size, order, levels
             yield model
 
-    def predict(self, ids: Ids, symbols: Sequence[int] = ()) -> TokenPredictions:
+    def predict(self, ids: Ids) -> TokenPredictions:
         """Predictions at each position of a text ids [N]; the first has no context, the second one character, and so
         on."""
         ids, V = ids.astype(np.int64), self.vocabulary_size
-        p, symbol_p = np.full(len(ids), 1 / V), np.full((len(symbols), len(ids)), 1 / V)
+        p = np.full(len(ids), 1 / V)
         best = np.zeros(len(ids), np.int64)
         context = np.zeros(len(ids), np.int64)
         for order in self._orders:
             positions = np.flatnonzero(context >= 0)
             known = context[positions]
             gram = _index_of(order.keys, known * V + ids[positions])
-            backoff = order.backoff[known]
-            p[positions] = np.where(gram >= 0, order.p[gram], backoff * p[positions])
+            p[positions] = np.where(gram >= 0, order.p[gram], order.backoff[known] * p[positions])
             best[positions] = order.best[known]
-            for symbol, p_of_symbol in zip(symbols, symbol_p, strict=True):
-                of_context = np.full(len(order.backoff), -1)
-                ends = np.flatnonzero(order.keys % V == symbol)
-                of_context[order.keys[ends] // V] = ends
-                gram_of_symbol = of_context[known]
-                p_of_symbol[positions] = np.where(
-                    gram_of_symbol >= 0, order.p[gram_of_symbol], backoff * p_of_symbol[positions]
-                )
             context = np.full(len(ids), -1)
             before = positions < len(ids) - 1
             context[positions[before] + 1] = gram[before]
-        return TokenPredictions(-np.log(p), best == ids, tuple(symbols), -np.log(symbol_p).T)
+        return TokenPredictions(-np.log(p), best == ids)
 
 
 def _conditionals(

@@ -29,6 +29,9 @@ from charlstm.report.estimate_plots import Estimate
 from charlstm.report.labels import distinct
 from charlstm.text.visible import visible
 
+FLOOR = 1e-12
+"""The smallest gradient that is drawn, relative to that at lag 0."""
+
 Curve = NDArray[np.float64]
 
 
@@ -93,24 +96,22 @@ def lag_plot(
     curves: Mapping[str, Mapping[str, tuple[Sequence[float], float]]],
     colors: Mapping[str, int],
     fraction: float = 0.01,
-    floor: float = 1e-12,
     name: str = "gradient-over-lag",
     title: str = "Gradient over lag, relative to lag 0",
 ) -> Figure | None:
     """Plot the norm of d loss(t) / d state(t - k) against k, relative to its value at k = 0, on a logarithmic axis.
 
-    A curve ends where it first falls below `floor`.
+    A curve ends where it first falls below `FLOOR`.
 
     Args:
         curves: for each panel title and each arm, the norms at k = 0, 1, ... and the effective depth: the largest k
             with at least `fraction` of the value at k = 0.
         colors: each arm's color number.
         fraction: the threshold of the effective depth, drawn as a dotted line.
-        floor: smaller values are not drawn.
         name: the unique name of the figure.
         title: the title of a single panel without a title, and the label of the y axis otherwise.
     """
-    relative = {panel: _relative(by_arm, floor) for panel, by_arm in curves.items()}
+    relative = {panel: _relative(by_arm) for panel, by_arm in curves.items()}
     relative = {panel: by_arm for panel, by_arm in relative.items() if by_arm}
     if not relative:
         return None
@@ -119,7 +120,7 @@ def lag_plot(
         figure, row = panels(len(relative), height)
         descriptions = []
         values = np.concatenate([curve for by_arm in relative.values() for curve in by_arm.values()])
-        lowest = max(min(np.nanmin(values), fraction / 10), floor)
+        lowest = max(min(np.nanmin(values), fraction / 10), FLOOR)
         gradient_axis(row[0], lowest, max(np.nanmax(values), 1.0), fraction)
         for axes, (panel, by_arm) in zip(row, relative.items(), strict=True):
             ends, labels = [], distinct(by_arm)
@@ -155,9 +156,6 @@ def context_plot(
     curves: Mapping[str, Sequence[Estimate]],
     colors: Mapping[str, int],
     ngram: tuple[int, float] | None = None,
-    unit: str = "character",
-    name: str = "loss-over-context",
-    title: str = "",
 ) -> Figure | None:
     """Plot held-out bits against the number of characters since the state was reset, with the interval as a band.
 
@@ -167,9 +165,6 @@ def context_plot(
         colors: each arm's color number.
         ngram: the order of an n-gram model and its bits: drawn as a horizontal line, with a dot at its context length,
             order - 1.
-        unit: the unit of the score: character or byte.
-        name: the unique name of the figure.
-        title: the title of the plot.
     """
     drawn = {
         arm: array
@@ -201,16 +196,16 @@ def context_plot(
             )
         axes.yaxis.set_major_locator(MaxNLocator(6))
         grid_lines(axes)
-        axes.set_xlabel(f"{unit}s read since the state was reset")
-        axes.set_title(visible(title) or f"Held-out bits per {unit}")
+        axes.set_xlabel("characters read since the state was reset")
+        axes.set_title("Held-out bits per character")
         label_ends(axes, ends, gap)
-        alt = f"Line plot of held-out bits per {unit} against the {unit}s of context. " + " ".join(descriptions)
+        alt = "Line plot of held-out bits per character against the characters of context. " + " ".join(descriptions)
         caption = "Lower is better; a curve is flat where its model does not use more context." + (
             " Band: from the lower to the upper 95% bound."
             if any(np.isfinite(values[:, 1:]).any() for values in drawn.values())
             else ""
         )
-        return finish(figure, name, alt, caption)
+        return finish(figure, "loss-over-context", alt, caption)
 
 
 def _median(seeds: Curve) -> Curve:
@@ -227,7 +222,7 @@ def _widths(count: int) -> list[float]:
     return [2.0 + step * later for later in range(count - 1, -1, -1)]
 
 
-def _relative(curves: Mapping[str, tuple[Sequence[float], float]], floor: float) -> dict[str, Curve]:
+def _relative(curves: Mapping[str, tuple[Sequence[float], float]]) -> dict[str, Curve]:
     """Each curve relative to its first value, NaN after it reaches the floor; without curves that start at zero."""
     drawn = {}
     for arm, (norms, _) in curves.items():
@@ -235,9 +230,9 @@ def _relative(curves: Mapping[str, tuple[Sequence[float], float]], floor: float)
         if curve.size and np.isfinite(curve[0]) and curve[0] > 0:
             curve = curve / curve[0]
             curve[~np.isfinite(curve)] = math.nan
-            below = np.flatnonzero(curve < floor)
+            below = np.flatnonzero(curve < FLOOR)
             if below.size:
-                curve[below[0]] = floor
+                curve[below[0]] = FLOOR
                 curve[below[0] + 1 :] = math.nan
             drawn[arm] = curve
     return drawn

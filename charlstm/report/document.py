@@ -197,11 +197,15 @@ def shaded(text: str, levels: Sequence[int]) -> Markup:
     return Markup().join(content)
 
 
+def resource(path: str) -> str:
+    """The text of a file of the package, such as ``inspection/step.css``."""
+    return resources.files("charlstm").joinpath(path).read_text(encoding="utf-8")
+
+
 @cache
 def _environment() -> Environment:
-    package = resources.files("charlstm")
     environment = Environment(
-        loader=FunctionLoader(lambda name: package.joinpath(name).read_text(encoding="utf-8")),
+        loader=FunctionLoader(resource),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -123,9 +123,9 @@ def style() -> Iterator[None]:
         yield
 
 
-def canvas(height: float = HEIGHT, width: float = WIDTH) -> tuple[MplFigure, Axes]:
-    """An empty figure with one axes; height and width in inches."""
-    figure = MplFigure(figsize=(width, height), layout="constrained")
+def canvas(height: float = HEIGHT) -> tuple[MplFigure, Axes]:
+    """An empty figure with one axes; its height in inches."""
+    figure = MplFigure(figsize=(WIDTH, height), layout="constrained")
     return figure, figure.add_subplot()
 
 

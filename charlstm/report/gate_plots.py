@@ -172,18 +172,14 @@ def saturation_plot(
 def half_life_plot(
     half_lives: Mapping[str, Sequence[float]],
     colors: Mapping[str, int],
-    lag: float | None = None,
     name: str = "half-lives",
-    title: str = "Half-life of each unit's memory",
 ) -> Figure | None:
     """Plot the sorted half-lives of each arm's units on a logarithmic axis, clipped to 0.1 ... 100,000 characters.
 
     Args:
         half_lives: for each arm, each unit's half-life in characters; infinite if the unit does not forget.
         colors: each arm's color number.
-        lag: the task's lag in characters, drawn as a dotted line.
         name: the unique name of the figure.
-        title: the title of the plot.
     """
     drawn = {
         arm: np.sort(array[~np.isnan(array)]) for arm, units in half_lives.items() if (array := np.array(units)).size
@@ -202,30 +198,23 @@ def half_life_plot(
             axes.plot(0.5, np.clip(median, _SHORTEST, _LONGEST), "o", color=color(colors[arm]), markersize=8)
             text = f"{labels[arm]}: median {_characters(median)}"
             ends.append(End(text, color(colors[arm]), 1.0, float(shown[-1])))
-            beyond = "" if lag is None else f", {np.mean(values >= lag):.0%} of them at least the lag"
-            descriptions.append(
-                f"{visible(arm)}: median {_characters(median)} characters over {len(values)} units{beyond}."
-            )
-        marks = [] if lag is None else [float(lag)]
-        all_values = np.concatenate([*drawn.values(), marks]).clip(_SHORTEST, _LONGEST)
+            descriptions.append(f"{visible(arm)}: median {_characters(median)} characters over {len(values)} units.")
+        all_values = np.concatenate([*drawn.values()]).clip(_SHORTEST, _LONGEST)
         lowest, highest = all_values.min() / 1.5, all_values.max() * 1.5
         axes.set_yscale("log")
         axes.set_ylim(lowest, highest)
         candidates = log_locator(lowest, highest).tick_values(lowest, highest)
         ticks = [tick for tick in candidates if lowest <= tick <= highest]
-        ticks = [tick for tick in ticks if all(abs(math.log10(tick / mark)) > 0.15 for mark in marks)]
-        axes.set_yticks(ticks + marks, [*map(_characters, ticks), *(f"lag {_characters(mark)}" for mark in marks)])
+        axes.set_yticks(ticks, list(map(_characters, ticks)))
         axes.minorticks_off()
         grid_lines(axes)
-        for mark in marks:
-            axes.axhline(mark, color=MUTED, linestyle=":", linewidth=1.2)
         axes.set_xlim(-0.02, 1.02)
         axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         axes.set_xlabel("units, from the shortest memory to the longest")
         axes.set_ylabel("characters")
-        axes.set_title(visible(title))
+        axes.set_title("Half-life of each unit's memory")
         label_ends(axes, ends, gap)
-        alt = f"Line plot, logarithmic: {visible(title)}, sorted. " + " ".join(descriptions)
+        alt = "Line plot, logarithmic: Half-life of each unit's memory, sorted. " + " ".join(descriptions)
         return finish(figure, name, alt, "The dot is the median over the units.")
 
 

@@ -22,15 +22,14 @@ COLORS = LinearSegmentedColormap.from_list("state", ["#4d9ad6", "#ffffff", "#f79
 
 
 @placeholder_on_error
-def text_map(values: ArrayLike, symbols: Sequence[str], name: str, title: str, limit: float | None = None) -> Figure:
+def text_map(values: ArrayLike, symbols: Sequence[str], name: str, title: str) -> Figure:
     """Draw a text in rows, each character on the color of its value.
 
     Args:
-        values: [T], from -limit (blue) to limit (orange).
+        values: [T]; the largest absolute value has the strongest color, blue if negative, else orange.
         symbols: the T characters.
         name: the unique name of the figure.
         title: the title of the plot.
-        limit: the value of the strongest color; by default the largest absolute value.
 
     Raises:
         ValueError: the number of values is not that of characters.
@@ -38,7 +37,7 @@ def text_map(values: ArrayLike, symbols: Sequence[str], name: str, title: str, l
     colors = np.array(values, dtype=np.float64)
     if colors.shape != (len(symbols),):
         raise ValueError(f"expected one value per character, got values {colors.shape} for {len(symbols)} characters")
-    largest = float(np.abs(colors).max(initial=0)) if limit is None else limit
+    largest = float(np.abs(colors).max(initial=0))
     rows = _rows(symbols)
     columns = max((end - begin for begin, end in rows), default=1)
     grid = np.full((len(rows), columns), math.nan)

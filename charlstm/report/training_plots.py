@@ -38,7 +38,6 @@ def steps_plot(
     lags: Sequence[int],
     steps: Mapping[str, Sequence[Sequence[int]]],
     colors: Mapping[str, int],
-    name: str = "steps-to-solve",
 ) -> Figure | None:
     """Plot the steps until a lag is solved against the lag, both logarithmic: the median and the range over seeds.
 
@@ -68,7 +67,8 @@ def steps_plot(
         axes.set_title("Training steps until the lag is solved")
         label_ends(axes, ends, gap)
         alt = "Line plot, both axes logarithmic, of training steps against the lag. " + " ".join(descriptions)
-        return finish(figure, name, alt, "Median and range of the seeds that solve the lag, at the best start.")
+        caption = "Median and range of the seeds that solve the lag, at the best start."
+        return finish(figure, "steps-to-solve", alt, caption)
 
 
 @placeholder_on_error

@@ -7,17 +7,15 @@ from collections.abc import Sequence
 from pathlib import PurePath
 
 from charlstm.checkpoints.format import WEIGHTS_FILE
-from charlstm.paths import expand_home
+from charlstm.paths import expand_home, without_compression
 
-COMPRESSED = (".gz", ".bz2", ".xz")
 MAX_LENGTH = 60
 CHECKPOINTS, CHECKPOINT_SUFFIX = "checkpoints", ".safetensors"
 
 
 def run_name(sources: Sequence[str]) -> str:
     """The name of a run on texts: that of the first one, without its suffix, as the name of a folder."""
-    path = expand_home(sources[0])
-    path = path.with_suffix("") if path.suffix.lower() in COMPRESSED else path
+    path = without_compression(expand_home(sources[0]))
     plain = re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff/\\:*?\"<>|\[\]]+", "-", path.stem)
     return plain.strip().lstrip(".-").strip()[:MAX_LENGTH].rstrip() or "text"
 

@@ -199,11 +199,6 @@ class Sweep:
                 keeps = self.keep == "weights" and standing.state == "finished"
                 self.trial(standing.number, seed).directory.prune(keep_best=keeps)
 
-    @property
-    def size_on_disk(self) -> int:
-        """The bytes of all files in the folder."""
-        return sum(path.lstat().st_size for path in self.folder.rglob("*") if path.is_file())
-
     def _outcomes(self, number: int) -> list[Outcome]:
         return [
             read_outcome(trial.directory, trial.config.training)

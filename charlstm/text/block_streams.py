@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import torch
 
-from charlstm.errors import UserError
 from charlstm.text.documents import Documents
-from charlstm.text.memory_map import release
-from charlstm.text.streams import DAMAGED_STATE, IGNORE, RELEASE_AFTER, Batch, checked_position
+from charlstm.text.epochs import EpochReader, check_shape, too_short
+from charlstm.text.streams import IGNORE, Batch
 
 
-class BlockStreams:
+class BlockStreams(EpochReader):
     """Blocks of a text as B streams of chunks of T; has the interface of `Streams`.
 
     Each block is cut into chunks of T, the last of which may be shorter and is padded with the id V and the target
@@ -48,10 +45,7 @@ class BlockStreams:
         reverse: bool = False,
         washout: int = 0,
     ) -> None:
-        if batch_size < 1 or sequence_length < 1:
-            raise ValueError("batch_size and sequence_length must be at least 1")
-        if len(text) == 0:
-            raise UserError("there is no text to read: the split is empty. Use a longer text or change the fractions.")
+        check_shape(batch_size, sequence_length, len(text))
         self.ids, self.vocabulary_size, self.sequence_length, self.reverse = (
             text.ids,
             vocabulary_size,
@@ -67,30 +61,21 @@ class BlockStreams:
         self._first_chunks = np.append(0, ends[:-1])
         chunks = int(ends[-1])
         self.batch_size = min(batch_size, chunks)
-        self.notice: str | None = None
-        if self.batch_size < batch_size:
-            streams = "1 stream is" if self.batch_size == 1 else f"{self.batch_size} streams are"
-            self.notice = (
-                f"The text of {self.characters:,} characters is too short for {batch_size} streams of "
-                f"{sequence_length}: {streams} used instead."
-            )
+        self.notice = too_short(self.characters, batch_size, sequence_length, self.batch_size)
+        self.settings = {
+            "characters": self.characters,
+            "blocks": len(self._lengths),
+            "batch_size": self.batch_size,
+            "sequence_length": sequence_length,
+            "reverse": int(reverse),
+        }
         self._bounds = np.array([chunks * b // self.batch_size for b in range(self.batch_size + 1)], np.int64)
         self._washout = min(washout, int(np.minimum(self._lengths, sequence_length).min()) - 1)
-        self.epoch = 0
-        """Epochs completed."""
-        self.position = 0
-        """Index of the next chunk in the epoch."""
-        self._characters_since_release = 0
 
     @property
     def steps_per_epoch(self) -> int:
         """Number of batches in an epoch."""
         return int(np.diff(self._bounds).max())
-
-    @property
-    def progress(self) -> float:
-        """Epochs read so far, as a fraction."""
-        return (self.epoch * self.steps_per_epoch + self.position) / self.steps_per_epoch
 
     def next_batch(self) -> Batch:
         """The batch at `position`; advances by one chunk, after the last chunk to the next epoch."""
@@ -117,35 +102,5 @@ class BlockStreams:
             lengths=torch.from_numpy(lengths),
             fresh=torch.from_numpy(fresh) if self.position and fresh.any() else None,
         )
-        self._characters_since_release += window.size
-        if self._characters_since_release >= RELEASE_AFTER:
-            release(self.ids)
-            self._characters_since_release = 0
-        self.position += 1
-        if self.position == self.steps_per_epoch:
-            self.epoch, self.position = self.epoch + 1, 0
+        self._advance(self.ids, window.size)
         return batch
-
-    def state_dict(self) -> dict[str, int]:
-        """The position, with the settings that it is valid for: plain integers."""
-        return {"epoch": self.epoch, "position": self.position, **self._settings()}
-
-    def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Continue from the position of a `state_dict`.
-
-        Raises:
-            UserError: the state was saved with other blocks, batch size, sequence length or direction, or is damaged.
-        """
-        epoch, position = checked_position(state, self._settings())
-        if position >= self.steps_per_epoch:
-            raise UserError(DAMAGED_STATE)
-        self.epoch, self.position = epoch, position
-
-    def _settings(self) -> dict[str, int]:
-        return {
-            "characters": self.characters,
-            "blocks": len(self._lengths),
-            "batch_size": self.batch_size,
-            "sequence_length": self.sequence_length,
-            "reverse": int(self.reverse),
-        }

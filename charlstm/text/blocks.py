@@ -67,8 +67,7 @@ def windows(text: npt.NDArray[np.integer] | Documents, size: int, is_reversed: b
     """
     if not isinstance(text, Documents):
         text = whole_text(text)
-    scored = text.starts if text.scored is None else text.scored
-    scored_ends = text.ends if text.scored_ends is None else text.scored_ends
+    scored, scored_ends = text.scored_bounds
     counts = -(-(scored_ends - scored) // size)
     number = np.repeat(np.arange(len(text)), counts)
     begins = scored[number] + (np.arange(len(number)) - np.repeat(np.cumsum(counts) - counts, counts)) * size
@@ -94,8 +93,7 @@ def cut_blocks(text: Documents, pieces: int, context: int, is_reversed: bool) ->
 
     ``is_reversed``: the last piece of a block comes first, for a model that reads from right to left.
     """
-    scored = text.starts if text.scored is None else text.scored
-    scored_ends = text.ends if text.scored_ends is None else text.scored_ends
+    scored, scored_ends = text.scored_bounds
     lengths = scored_ends - scored
     longest = max(2 * context, -(-int(lengths.sum()) // pieces))
     counts = -(-lengths // longest)

@@ -9,15 +9,15 @@ import torch
 
 from charlstm.errors import UserError
 from charlstm.text.documents import Direction, Documents, Sequences, permutation
-from charlstm.text.memory_map import release
+from charlstm.text.epochs import EpochReader
 from charlstm.text.separators import Positions
-from charlstm.text.streams import DAMAGED_STATE, IGNORE, RELEASE_AFTER, Batch, checked_position
+from charlstm.text.streams import IGNORE, Batch
 
 POOL = 64
 """Number of batches whose documents are sorted by length together."""
 
 
-class DocumentBatches:
+class DocumentBatches(EpochReader):
     """D documents in batches of B, cut into chunks of at most T; has the interface of `Streams`.
 
     In each epoch the documents are shuffled, pools of them are sorted by length, so that a batch has documents of
@@ -73,7 +73,7 @@ class DocumentBatches:
                 f"training.sequence_length is {sequence_length}; with corpus.score_after a document must fit in one "
                 f"chunk: the longest has {longest} characters with its end. Set training.sequence_length to {longest}"
             )
-        self._settings = {
+        self.settings = {
             "documents": len(documents),
             "characters": self.characters,
             "batch_size": self.batch_size,
@@ -81,14 +81,10 @@ class DocumentBatches:
             "backward": int(direction == "backward"),
             "seed": seed,
         }
-        self._characters_since_release = 0
         self._begin_epoch(0)
 
     def _begin_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-        """Epochs completed."""
-        self.position = 0
-        """Index of the next chunk in the epoch."""
+        super()._begin_epoch(epoch)
         self._targets_read = 0
         self._batches = self._order(epoch)
         # For each batch of documents, the index of the chunk after its last one.
@@ -97,11 +93,11 @@ class DocumentBatches:
     def _order(self, epoch: int) -> Positions:
         """The document numbers of the batches of the epoch, [batches, B]; -1 for an empty row."""
         count = len(self._sequences.lengths)
-        order = permutation(count, self._settings["seed"], epoch)
+        order = permutation(count, self.settings["seed"], epoch)
         pools = np.arange(count) // (POOL * self.batch_size)
         order = order[np.lexsort((self._sequences.lengths[order], pools))]
         batches: Positions = np.concatenate([order, np.full(-count % self.batch_size, -1)]).reshape(-1, self.batch_size)
-        return batches[permutation(len(batches), self._settings["seed"], epoch, 1)]
+        return batches[permutation(len(batches), self.settings["seed"], epoch, 1)]
 
     def _lengths(self, batches: Positions) -> Positions:
         lengths: Positions = np.where(batches < 0, 0, self._sequences.lengths[batches])
@@ -150,31 +146,13 @@ class DocumentBatches:
             count=int(counted.sum()),
             lengths=torch.from_numpy(remaining),
         )
-        self._characters_since_release += window.size
-        if self._characters_since_release >= RELEASE_AFTER:
-            release(self._sequences.documents.ids)
-            self._characters_since_release = 0
-        self.position += 1
         self._targets_read += batch.count
-        if self.position == self.steps_per_epoch:
-            self._begin_epoch(self.epoch + 1)
+        self._advance(self._sequences.documents.ids, window.size)
         return batch
 
-    def state_dict(self) -> dict[str, int]:
-        """The position, with the documents and settings that it is valid for: plain integers."""
-        return {"epoch": self.epoch, "position": self.position, **self._settings}
-
     def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Continue from the position of a `state_dict`.
-
-        Raises:
-            UserError: the state was saved with other documents or settings, or is damaged.
-        """
-        epoch, position = checked_position(state, self._settings)
-        self._begin_epoch(epoch)
-        if position >= self.steps_per_epoch:
-            raise UserError(DAMAGED_STATE)
-        self.position = position
+        """Continue from the position of a `state_dict`; raises as that of `EpochReader`."""
+        super().load_state_dict(state)
         batches_read = self._batches[: self._batch_index]
         counted = np.where(batches_read < 0, 0, self._sequences.counts[batches_read]).sum()
         self._targets_read = int(counted + self._sequences.counted(self._current_batch, 0, self._offset).sum())

@@ -49,12 +49,15 @@ class Documents:
         return len(self.end_mark) == 0
 
     @property
+    def scored_bounds(self) -> tuple[Positions, Positions]:
+        """The positions of the first character of each document that counts, and after the last one."""
+        first = self.starts if self.scored is None else self.scored
+        return first, self.ends if self.scored_ends is None else self.scored_ends
+
+    @property
     def characters(self) -> int:
         """Number of characters, with the end marks, that count in the loss of a forward model."""
-        first, last = (
-            default if given is None else given
-            for given, default in ((self.scored, self.starts), (self.scored_ends, self.ends))
-        )
+        first, last = self.scored_bounds
         marks = len(self.end_mark) * (self.scored is None or self.scores_end)
         return int((last - first + marks).sum())
 
@@ -221,11 +224,11 @@ class Sequences:
         self.counts, self.first = self.lengths, np.zeros_like(self.lengths)
         """Number of characters of each document that count in the loss, and the offset of the first of them."""
         if documents.scored is not None:
-            last = documents.ends if documents.scored_ends is None else documents.scored_ends
+            first, last = documents.scored_bounds
             # Backward, the end mark is behind the beginning of the document, which does not count.
             ends = len(self._mark) if documents.scores_end and not self._reverse else 0
-            self.counts = last - documents.scored + ends
-            self.first = documents.ends - last if self._reverse else documents.scored - documents.starts
+            self.counts = last - first + ends
+            self.first = documents.ends - last if self._reverse else first - documents.starts
         self.characters = int(self.counts.sum())
         """Total number of characters that count."""
         self.offsets: Positions = np.cumsum(self.counts) - self.counts

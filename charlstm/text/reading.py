@@ -15,6 +15,7 @@ import numpy as np
 
 from charlstm.errors import UserError
 from charlstm.files import open_regular, read_error, regular_size
+from charlstm.paths import is_folder
 from charlstm.spelling import near
 from charlstm.text.decoding import check_format, decoded
 from charlstm.text.preparation import Changes, Preparation
@@ -71,16 +72,9 @@ def check_file(path: Path) -> int:
     Raises:
         UserError: it is missing, a folder, a pipe or a device, or cannot be accessed.
     """
-    if _is_folder(path):
+    if is_folder(path):
         raise UserError(f"{path}: this is a folder, not a text: name its files, for example {str(path / '*.txt')!r}")
     return regular_size(path)
-
-
-def _is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except (OSError, ValueError):  # such as a name that is too long: opening the file reports it
-        return False
 
 
 def read_pieces(path: Path) -> Iterator[bytes]:

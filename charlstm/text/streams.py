@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from charlstm.errors import UserError
 from charlstm.text.chunk_lengths import chunk_bounds, longest_chunk
+from charlstm.text.epochs import EpochReader, check_shape, too_short
 from charlstm.text.memory_map import release
 
 IGNORE = -100
 """Target index that does not count in the loss, as ``ignore_index`` in torch."""
-
-DAMAGED_STATE = "cannot resume: the saved position in the text is damaged. Start a new run."
-
-RELEASE_AFTER = 1 << 26
-"""Number of characters read before the pages of the memory map are released."""
 
 COPY_BLOCK = 1 << 22
 """Characters copied at a time when the whole text is copied to a device."""
@@ -49,7 +43,7 @@ class Batch:
     ``reset_state`` says."""
 
 
-class Streams:
+class Streams(EpochReader):
     """A text of N characters as B contiguous streams, cut into chunks of T.
 
     Stream b has the targets ``[N*b//B, N*(b+1)//B)``, so lengths differ by at most one. The last chunk may be
@@ -90,26 +84,22 @@ class Streams:
         length_std: int = 0,
         seed: int = 1,
     ) -> None:
-        if batch_size < 1 or sequence_length < 1:
-            raise ValueError("batch_size and sequence_length must be at least 1")
-        if len(ids) == 0:
-            raise UserError("there is no text to read: the split is empty. Use a longer text or change the fractions.")
+        check_shape(batch_size, sequence_length, len(ids))
         self.ids = np.asarray(ids)
         self.vocabulary_size = vocabulary_size
         self.sequence_length = sequence_length
         self.reverse = reverse
         self.characters = len(ids)
         self.batch_size = min(batch_size, max(1, self.characters // sequence_length))
-        self.notice: str | None = None
-        if self.batch_size < batch_size:
-            streams = "1 stream is" if self.batch_size == 1 else f"{self.batch_size} streams are"
-            self.notice = (
-                f"The text of {self.characters:,} characters is too short for {batch_size} streams of "
-                f"{sequence_length}: {streams} used instead."
-            )
+        self.notice = too_short(self.characters, batch_size, sequence_length, self.batch_size)
+        self.settings = {
+            "characters": self.characters,
+            "batch_size": self.batch_size,
+            "sequence_length": sequence_length,
+            "reverse": int(reverse),
+        }
         self.longest_chunk = longest_chunk(sequence_length, length_std)
         self._length_std, self._seed = length_std, seed
-        self._characters_since_release = 0
         bounds = np.array([self.characters * b // self.batch_size for b in range(self.batch_size + 1)], np.int64)
         lengths = np.diff(bounds)
         self._longest = int(lengths.max())
@@ -121,21 +111,13 @@ class Streams:
         self._begin_epoch(0)
 
     def _begin_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-        """Epochs completed."""
-        self.position = 0
-        """Index of the next chunk in the epoch."""
+        super()._begin_epoch(epoch)
         self._bounds = chunk_bounds(self._longest, self.sequence_length, self._length_std, self._seed, epoch)
 
     @property
     def steps_per_epoch(self) -> int:
         """Number of batches in the current epoch; with random lengths it differs between epochs."""
         return len(self._bounds) - 1
-
-    @property
-    def progress(self) -> float:
-        """Epochs read so far, as a fraction."""
-        return (self.epoch * self.steps_per_epoch + self.position) / self.steps_per_epoch
 
     @property
     def required_bytes(self) -> int:
@@ -181,7 +163,6 @@ class Streams:
         rows = min(int(self._bounds[self.position + 1]), self._longest) - begin
         if self._resident is None:
             window = torch.from_numpy(self._read(begin, rows + 2))
-            self._characters_since_release += window.numel()
         else:
             window = self._resident[begin : begin + rows + 2].to(torch.int64)
         last = self.position == self.steps_per_epoch - 1
@@ -199,56 +180,5 @@ class Streams:
             reset_state=self.position == 0,
             count=targets.numel() - ignored * self.batch_size - (self._ends_early_count if last else 0),
         )
-        if self._characters_since_release >= RELEASE_AFTER:
-            release(self.ids)
-            self._characters_since_release = 0
-        self.position += 1
-        if self.position == self.steps_per_epoch:
-            self._begin_epoch(self.epoch + 1)
+        self._advance(self.ids, window.numel() if self._resident is None else 0)
         return batch
-
-    def state_dict(self) -> dict[str, int]:
-        """The position, with the settings that it is valid for: plain integers."""
-        return {"epoch": self.epoch, "position": self.position, **self._settings()}
-
-    def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Continue from the position of a `state_dict`.
-
-        Raises:
-            UserError: the state was saved with another text length, batch size, sequence length or
-                direction, or is damaged.
-        """
-        epoch, position = checked_position(state, self._settings())
-        self._begin_epoch(epoch)
-        if position >= self.steps_per_epoch:
-            raise UserError(DAMAGED_STATE)
-        self.position = position
-
-    def _settings(self) -> dict[str, int]:
-        return {
-            "characters": self.characters,
-            "batch_size": self.batch_size,
-            "sequence_length": self.sequence_length,
-            "reverse": int(self.reverse),
-        }
-
-
-def checked_position(state: Mapping[str, int], settings: Mapping[str, int]) -> tuple[int, int]:
-    """Epoch and position of a saved state, if it was saved with these settings.
-
-    Raises:
-        UserError: it was saved with other settings, or is damaged.
-    """
-    saved = {key: state.get(key) for key in settings}
-    if saved != settings:
-        differing = ", ".join(
-            f"{key} was {saved[key]}, is {settings[key]}" for key in settings if saved[key] != settings[key]
-        )
-        raise UserError(
-            f"cannot resume: the batches are cut differently from the saved run ({differing}). "
-            "Resume with the same text, batch_size, sequence_length and direction, or start a new run."
-        )
-    epoch, position = state.get("epoch", -1), state.get("position", -1)
-    if epoch < 0 or position < 0:
-        raise UserError(DAMAGED_STATE)
-    return epoch, position

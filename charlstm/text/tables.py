@@ -5,17 +5,16 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator, Sequence
-from pathlib import PurePath
 from typing import Literal
 
 from charlstm.errors import UserError
+from charlstm.paths import without_compression
 from charlstm.spelling import near
 from charlstm.text.visible import visible
 
 Format = Literal["csv", "tsv", "jsonl"]
 
 SUFFIXES: dict[str, Format] = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
-COMPRESSED = (".gz", ".bz2", ".xz")
 MAX_LINE = 1 << 26
 """Characters of a line, and of a value."""
 MAX_LISTED = 20
@@ -27,9 +26,7 @@ def is_table(name: str) -> bool:
 
 
 def _format(name: str) -> Format | None:
-    path = PurePath(name)
-    path = path.with_suffix("") if path.suffix.lower() in COMPRESSED else path
-    return SUFFIXES.get(path.suffix.lower())
+    return SUFFIXES.get(without_compression(name).suffix.lower())
 
 
 def table_format(name: str) -> Format:

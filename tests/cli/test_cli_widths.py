@@ -31,7 +31,7 @@ from charlstm.comparison.tables import BOUNDS, verdict_rows
 from charlstm.report.document import Verdict
 from charlstm.terminal_layout import fit_parts, join_parts
 from charlstm.training.events import Ended, Evaluated, Progress
-from charlstm.training_progress import LossHistory, Position, evaluated_parts, follow, progress_parts
+from charlstm.training_progress import LossHistory, Position, RunProgress, evaluated_parts, follow, progress_parts
 
 WIDTHS = [60, 80, 120]
 APP = typer.main.get_command(cli.app)
@@ -171,8 +171,9 @@ def progress(step: int = 1234, fraction: float = 0.5) -> Progress:
     ],
 )
 def test_live_line_keeps_bits_and_time_left_longest(width, position, line):
-    with screen(width) as shown:
-        follow([progress(), Ended("budget", 3, 1.0, 2, 1.0, 100)], "[lstm] ", position=position)
+    with screen(width) as shown, RunProgress("[lstm] ", position=position) as run:
+        run.show(progress())
+        run.show(Ended("budget", 3, 1.0, 2, 1.0, 100))
     assert line.strip() in [each.strip() for each in shown.lines()]
     assert max(map(len, shown.lines())) < width
 

@@ -10,13 +10,13 @@ import torch
 
 from charlstm.cli.interactive.editor import COUNT, Editor
 from charlstm.cli.interactive.keys import Key
-from charlstm.cli.interactive.layout import width_of
 from charlstm.cli.interactive.suggestion import Suggestion, last_line, last_word
 from charlstm.cli.interactive.view import view
 from charlstm.config import ModelConfig
 from charlstm.generation import Sampling
 from charlstm.generation.session import Character, Session
 from charlstm.model import LanguageModel
+from charlstm.terminal_layout import text_width
 from charlstm.text.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary.from_text("abcde ,.\n\x1b春é")
@@ -56,7 +56,7 @@ def shown(editor, columns=60, rows=14, encodable=str):
     screen = view(editor, columns, rows, encodable)
     plain = [re.sub(r"\x1b\[[0-9;]*m", "", row) for row in screen.rows]
     assert len(plain) == rows
-    assert all(width_of(row) <= columns for row in plain)
+    assert all(text_width(row) <= columns for row in plain)
     assert screen.cursor[0] < rows
     assert screen.cursor[1] < columns
     assert not any("\x1b" in row for row in plain)

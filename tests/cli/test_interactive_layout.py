@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from charlstm.cli.interactive.layout import cut, fitting, width_of, wrap
+from charlstm.cli.interactive.layout import cut, fitting, wrap
+from charlstm.terminal_layout import text_width
 
 
 def rows_of(text, suggestion="", columns=10, encodable=str):
@@ -49,4 +50,4 @@ def test_rows_of_status_fit():
     assert fitting(["abc"], 2) == []
     assert cut("春風春風", 8) == "春風春風"
     assert cut("春風春風x", 8) == "春風..."
-    assert width_of(cut("abcdef", 2)) == 2
+    assert text_width(cut("abcdef", 2)) == 2

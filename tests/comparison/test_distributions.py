@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from charlstm.comparison.distributions import beta_quantile, binomial_test, fisher, holm, incomplete_beta, student_t
+from charlstm.comparison.distributions import beta_quantile, binomial_test, holm, incomplete_beta, student_t
 from charlstm.comparison.intervals import (
     binomial_bounds,
     bounded_mean_bounds,
@@ -141,31 +141,3 @@ def test_median_bounds_are_order_statistics():
     assert median_bounds([3, 1, 2, 5, 4]) == (1, 5)
     assert median_bounds(range(10)) == (1, 8)
     assert median_bounds([1, 2, 3, 4]) is None
-
-
-@pytest.mark.parametrize(
-    ("table", "expected"),
-    [
-        ((5, 0, 0, 5), 2 / 252),
-        ((0, 5, 5, 0), 2 / 252),
-        ((4, 1, 0, 5), 12 / 252),
-        ((3, 1, 1, 3), 34 / 70),  # Fisher 1935, the lady tasting tea
-        ((8, 2, 1, 5), 0.034965),
-        ((1, 9, 11, 3), 0.0027595),
-        ((2, 2, 2, 2), 1.0),
-        ((0, 0, 3, 2), 1.0),
-    ],
-)
-def test_fisher_matches_known_values(table, expected):
-    a, b, c, d = table
-    assert fisher(a, b, c, d) == pytest.approx(expected, rel=1e-4)
-    assert fisher(a, c, b, d) == fisher(a, b, c, d) == fisher(d, c, b, a)
-
-
-def test_fisher_of_large_counts():
-    assert fisher(1000, 0, 0, 1000) == pytest.approx(2 / math.comb(2000, 1000))
-
-
-def test_fisher_of_negative_counts_raises():
-    with pytest.raises(ValueError, match="negative"):
-        fisher(1, -1, 2, 3)

@@ -9,8 +9,8 @@ import torch
 
 import charlstm
 from charlstm.compression import codec, layout
-from charlstm.compression.codec import Coder, coded_bits, coder_of, compress, decompress, default_streams
-from charlstm.compression.container import unpack
+from charlstm.compression.codec import Coder, coder_of, compress, decompress, default_streams
+from charlstm.compression.container import Container, unpack
 from charlstm.compression.fixed_model import Reading
 from charlstm.errors import UserError
 from charlstm.evaluation import score
@@ -21,6 +21,11 @@ from charlstm.model import LanguageModel
 def coder(tiny_run) -> Coder:
     run = charlstm.load(tiny_run, device="cpu")
     return coder_of(run.model, run.vocabulary, run.config, 90)
+
+
+def coded_bits(container: Container) -> int:
+    """The bits of the coded symbols, without the header."""
+    return 8 * sum(map(len, container.blocks)) + 8 * len(container.codes)
 
 
 def restored(coder, content, streams=None):

@@ -40,28 +40,20 @@ def naive(model: LanguageModel, ids: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("options", [{}, {"cell": "gru", "num_layers": 2}], ids=str)
 def test_predictions_equal_step_by_step_logits(monkeypatch, options):
-    model, ids, symbols = make_model(**options), ids_of(300), (7, 0, 10)
+    model, ids = make_model(**options), ids_of(300)
     expected = naive(model, ids)
     for logits in (1, 40, 1 << 22):
         monkeypatch.setattr(head_loss, "LOGITS", logits)
-        actual = predict_tokens(model, ids, symbols)
+        actual = predict_tokens(model, ids)
         np.testing.assert_allclose(actual.nats, expected[np.arange(300), ids], rtol=1e-4, atol=1e-5)
-        np.testing.assert_allclose(actual.symbol_nats, expected[:, symbols], rtol=1e-4, atol=1e-5)
         np.testing.assert_array_equal(actual.correct, expected.argmin(1) == ids)
         assert 0 < actual.correct.sum() < 300
-        assert actual.symbols == symbols
 
 
 def test_nats_of_a_long_text_equal_its_score():
     model, ids = make_model(), ids_of(3000)
     result = predict_tokens(model, ids)
     np.testing.assert_allclose(result.nats, nats_per_character(model, ids), rtol=1e-4, atol=1e-5)
-    assert result.symbol_nats.shape == (3000, 0)
-
-
-def test_symbol_probabilities_sum_to_one():
-    p = np.exp(-predict_tokens(make_model(), ids_of(40), range(V)).symbol_nats)
-    np.testing.assert_allclose(p.sum(1), 1, atol=1e-5)
 
 
 @pytest.mark.parametrize("direction", ["backward", "bidirectional"])

@@ -27,7 +27,6 @@ def test_latch_needs_the_units_of_its_keys_at_the_answer_alone():
     assert result.change.shape == (1, 4)
     assert (result.change[0, :2] > 0.1).all()
     np.testing.assert_allclose(result.change[0, 2:], 0, atol=1e-12, err_msg="C and D do not occur")
-    assert {unit for _, unit in result.ranking()[:2]} == {0, 1}
     assert result.loss < 0.01
 
 
@@ -81,7 +80,6 @@ def test_unit_that_nothing_reads_does_not_matter(cell):
     assert abs(result.change[0, 2]) < 1e-12
     assert (np.delete(np.abs(result.change).ravel(), 2) > 1e-9).all()
     assert np.isnan(result.loss_elsewhere)
-    assert result.change[result.ranking()[0]] == result.change.max()
 
 
 def test_units_ablated_at_once_do_not_change_the_result(monkeypatch):

@@ -70,7 +70,7 @@ def test_only_a_long_enough_ngram_predicts_closing_brackets():
     brackets = [one for one in find_dependencies(ids, vocabulary) if one.kind == "closing bracket"]
     accuracy = {}
     for order in (4, 6):
-        (only,) = dependency_losses(brackets, NGram(ids, vocabulary.size, order).predict(ids, []))
+        (only,) = dependency_losses(brackets, NGram(ids, vocabulary.size, order).predict(ids))
         assert len(only.positions) == 50
         accuracy[order] = only.correct.mean(), np.exp(-only.nats.mean())
     assert accuracy[4][0] == 0

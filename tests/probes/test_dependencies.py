@@ -57,7 +57,7 @@ def test_losses_are_those_of_the_positions_in_each_bin():
     vocabulary = Vocabulary.from_text(text)
     dependencies = find_dependencies(vocabulary.encode(text), vocabulary)
     nats = np.arange(len(text)) / 10
-    losses = dependency_losses(dependencies, TokenPredictions(nats, nats > 3, (), nats[:, None]))
+    losses = dependency_losses(dependencies, TokenPredictions(nats, nats > 3))
     rows = {(one.kind, one.low, one.high): one for one in losses}
     assert set(rows) == {("repeated word", 1, 9), ("repeated word", 20, 49), ("new word", 0, 0)}
     far = rows["repeated word", 20, 49]
@@ -72,7 +72,7 @@ def test_distances_beyond_the_last_bound_are_counted():
     vocabulary = Vocabulary.from_text(text)
     zeros = np.zeros(len(text))
     losses = dependency_losses(
-        find_dependencies(vocabulary.encode(text), vocabulary), TokenPredictions(zeros, zeros == 0, (), zeros[:, None])
+        find_dependencies(vocabulary.encode(text), vocabulary), TokenPredictions(zeros, zeros == 0)
     )
     assert [(one.kind, one.low, one.high) for one in losses] == [("repeated word", 1000, None), ("new word", 0, 0)]
 
@@ -86,5 +86,5 @@ def test_predictions_of_a_shorter_text_are_refused():
     with pytest.raises(ValueError, match="another text, of 3 characters"):
         dependency_losses(
             find_dependencies(vocabulary.encode("(ab)"), vocabulary),
-            TokenPredictions(np.zeros(3), np.zeros(3) == 0, (), np.zeros((3, 1))),
+            TokenPredictions(np.zeros(3), np.zeros(3) == 0),
         )

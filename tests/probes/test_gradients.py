@@ -148,5 +148,4 @@ def test_depth_beyond_the_text_is_refused():
 def test_effective_depth():
     assert effective_depth([1.0, 0.5, 0.001, 0.01, 0.002]) == 3, "beyond a gap, and at exactly the fraction"
     assert effective_depth([2.0, 0.01]) == 0
-    assert effective_depth([0.0, 0.5, 0.2], base=1.0, fraction=0.3) == 1, "a part with a zero gradient at lag 0"
     assert effective_depth([0.0, 0.0]) == 0

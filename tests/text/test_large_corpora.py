@@ -187,7 +187,7 @@ def resident_file_pages() -> int:
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc")
 def test_reading_releases_memory_map_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("charlstm.text.streams.RELEASE_AFTER", 1 << 22)
+    monkeypatch.setattr("charlstm.text.epochs.RELEASE_AFTER", 1 << 22)
     Path("a.txt").write_bytes(b"ab" * (1 << 25))
     streams = Streams(load_corpus("a.txt").split("train"), 2, 16, 1 << 14)
     before = peak = resident_file_pages()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from charlstm.terminal_layout import text_width
 from charlstm.text.visible import visible
 
 TAB = " " * 4
@@ -25,13 +26,6 @@ class Rows(NamedTuple):
 
     rows: list[list[Cell]]
     cursor: tuple[int, int]
-
-
-def width_of(text: str) -> int:
-    """The columns that a printed text takes."""
-    from rich.cells import cell_len
-
-    return cell_len(text)
 
 
 def wrap(text: str, suggestion: str, columns: int, encodable: Callable[[str], str]) -> Rows:
@@ -66,7 +60,7 @@ def wrap(text: str, suggestion: str, columns: int, encodable: Callable[[str], st
 
 def _cell(character: str, dim: bool, encodable: Callable[[str], str]) -> Cell:
     printed = TAB if character == "\t" else encodable(visible(character))
-    return Cell(printed, width_of(printed), dim)
+    return Cell(printed, text_width(printed), dim)
 
 
 def _last_word(row: list[Cell]) -> list[Cell]:
@@ -99,7 +93,7 @@ def fitting(parts: Iterable[str], columns: int) -> list[str]:
     """As many of these parts, from the first, as fit into one row, with SEPARATOR between them."""
     result, used = list[str](), 0
     for part in parts:
-        used += width_of(part) + (len(SEPARATOR) if result else 0)
+        used += text_width(part) + (len(SEPARATOR) if result else 0)
         if used > columns:
             break
         result.append(part)
@@ -108,9 +102,9 @@ def fitting(parts: Iterable[str], columns: int) -> list[str]:
 
 def cut(text: str, columns: int) -> str:
     """A text of one row, cut if it does not fit."""
-    if width_of(text) <= columns:
+    if text_width(text) <= columns:
         return text
     end = len(text)
-    while end and width_of(text[:end]) > columns - len(ELLIPSIS):
+    while end and text_width(text[:end]) > columns - len(ELLIPSIS):
         end -= 1
     return text[:end] + ELLIPSIS[:columns]
