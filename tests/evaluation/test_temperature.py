@@ -7,11 +7,11 @@ from test_document_scores import make_documents
 from test_evaluation_score import ids_of, make_model
 
 from charlstm.errors import UserError
+from charlstm.evaluation import parts as parts_module
 from charlstm.evaluation import score
 from charlstm.evaluation.parts import beginning_and_rest
 from charlstm.evaluation.temperature import scores_at, tuned_temperature
 from charlstm.text.blocks import blocks
-from charlstm.text.splits import MAX_GAP
 
 
 def test_scores_are_those_of_divided_logits():
@@ -51,7 +51,8 @@ def test_beginning_and_rest_are_the_whole_text():
 
 @pytest.mark.parametrize("characters", [1, 10, 15, 20, 1000])
 @pytest.mark.parametrize("gap", [0, 2])
-def test_blocks_of_a_running_text_are_divided_at_a_character(characters, gap):
+def test_blocks_of_a_running_text_are_divided_at_a_character(monkeypatch, characters, gap):
+    monkeypatch.setattr(parts_module, "MAX_GAP", 3)
     text = blocks(ids_of(100), np.array([[5, 15], [20, 50], [60, 64]]), gap)
     *parts, count = beginning_and_rest(text, characters)
     assert count == min(characters, 22)
@@ -62,8 +63,8 @@ def test_blocks_of_a_running_text_are_divided_at_a_character(characters, gap):
     for part in parts:
         assert (part.starts <= part.scored).all()
         assert (part.ends >= part.scored_ends).all()
-        assert (part.scored - part.starts <= MAX_GAP).all()
-    assert parts[1].starts[0] == max(parts[1].scored[0] - MAX_GAP, [5, 20][int(count >= 10)] - gap)
+    assert parts[0].ends[-1] == min(parts[0].scored_ends[-1] + 3, [15, 50][int(count > 10)] + gap)
+    assert parts[1].starts[0] == max(parts[1].scored[0] - 3, [5, 20][int(count >= 10)] - gap)
 
 
 def test_what_is_too_short_cannot_be_divided():

@@ -188,6 +188,7 @@ def test_state_of_other_documents_is_an_error() -> None:
         ({"seed": 4}, "seed was 3, is 4"),
         ({"direction": "backward"}, "backward was 0, is 1"),
         ({"documents": documents_of(["a"] * 20)}, "characters"),
+        ({"documents": documents_of(["a"] * 19)}, "documents was 20, is 19"),
     ]:
         options = {"documents": contents, "batch_size": 4, "sequence_length": 10, "seed": 3, **changes}
         with pytest.raises(UserError, match=f"cannot resume: .*{words}"):
