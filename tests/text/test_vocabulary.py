@@ -47,7 +47,15 @@ def test_json_round_trip_is_exact(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["[]", "{}", '{"kind": "words", "symbols": ["a"]}', "no", '{"kind":"bytes","symbols":1}']
+    "text",
+    [
+        "[]",
+        "{}",
+        '{"kind": "words", "symbols": ["a"]}',
+        "no",
+        '{"kind":"bytes","symbols":1}',
+        '{"kind":"characters","symbols":[["a"]]}',
+    ],
 )
 def test_invalid_json_is_an_error(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
