@@ -343,6 +343,17 @@ def test_corpus_in_blocks_describes_its_gaps(folder: Path) -> None:
         load_corpus("a.txt", validation="blocks").split("test")
 
 
+def test_training_sample_is_within_the_training_blocks(folder: Path) -> None:
+    (folder / "a.txt").write_text("abcd" * 10_000)
+    corpus = load_corpus("a.txt", validation="blocks")
+    train, sample = corpus.split("train"), corpus.training_sample()
+    assert isinstance(train, Documents)
+    assert train.scored is None
+    assert sample.characters == corpus.length("validation") == 4000
+    block = np.searchsorted(train.starts, sample.starts, side="right") - 1
+    assert (sample.ends <= train.ends[block]).all()
+
+
 def test_corpus_of_held_out_files(folder: Path) -> None:
     for number in range(10):
         (folder / f"{number}.txt").write_text(f"text {number} " * 10)

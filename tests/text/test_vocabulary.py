@@ -94,6 +94,12 @@ def test_surrogate_escapes_encode_as_their_bytes() -> None:
     assert vocabulary.decode_bytes(vocabulary.encode(argument)) == b"a\xff"
 
 
+def test_lone_surrogates_have_bytes() -> None:
+    encoded = b"\xed\xa0\x80"
+    assert Vocabulary.from_text("\ud800").decode_bytes([0]) == encoded
+    assert Vocabulary.from_text(bytes(range(256))).encode("\ud800").tolist() == list(encoded)
+
+
 def test_unknown_characters_are_listed_with_positions() -> None:
     vocabulary = Vocabulary.from_text("ab\n")
     with pytest.raises(UserError) as caught:
