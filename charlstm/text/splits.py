@@ -129,7 +129,7 @@ def blocks_of_text(total: int, boundaries: Boundaries, name: str) -> tuple[dict[
     all_spans = np.sort(np.concatenate(spans).ravel()).reshape(-1, 2)
     gap = min(MAX_GAP, int((all_spans[:, 1] - all_spans[:, 0]).min()) // 8)
     gaps = all_spans + np.array([-gap, gap])
-    if gaps[0, 0] <= 0 or gaps[-1, 1] >= total or (gaps[1:, 0] <= gaps[:-1, 1]).any():
+    if (gaps[1:, 0] <= gaps[:-1, 1]).any():  # before the first and after the last there is about half as much space
         raise UserError(
             "corpus.validation: blocks leaves no training text between the blocks of validation and test: lower "
             "corpus.validation_fraction or corpus.test_fraction"
@@ -145,8 +145,8 @@ def blocks_of_documents(count: int, boundaries: Boundaries) -> list[npt.NDArray[
     """The numbers of the documents of each split, held out in evenly spread blocks of consecutive documents; the
     fractions are of the number of documents, and at least one of each split whose fraction is above 0."""
     train, validation = (int(count * fraction) for fraction in boundaries)
-    has_validation, has_test = _is_held_out(boundaries)
-    lengths = [max(validation - train, int(has_validation)), max(count - validation, int(has_test))]
+    has_validation, _ = _is_held_out(boundaries)
+    lengths = [max(validation - train, int(has_validation)), count - validation]
     blocks = max(1, min(max(lengths), max(10, math.isqrt(max(lengths)))))
     spread = iter(spread_blocks(count, [length for length in lengths if length], blocks))
     numbers = [_positions(next(spread) if length else _NONE) for length in lengths]

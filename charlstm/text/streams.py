@@ -99,11 +99,10 @@ class Streams(EpochReader):
             "reverse": int(reverse),
         }
         self.longest_chunk = longest_chunk(sequence_length, length_std)
-        self._length_std, self._seed = length_std, seed
+        self._washout, self._length_std, self._seed = washout, length_std, seed
         bounds = np.array([self.characters * b // self.batch_size for b in range(self.batch_size + 1)], np.int64)
         lengths = np.diff(bounds)
         self._longest = int(lengths.max())
-        self._washout = min(washout, self._longest - 1, sequence_length - 1)
         self._ends_early = torch.from_numpy(lengths < self._longest)
         self._ends_early_count = int(self._ends_early.sum())
         self._positions = bounds[:-1] + np.arange(-1, sequence_length + 1, dtype=np.int64)[:, None]

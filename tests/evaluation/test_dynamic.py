@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,8 +13,8 @@ from test_evaluation_score import V, ids_of, make_model
 from torch.nn import functional as F
 
 from charlstm.errors import UserError
+from charlstm.evaluation import Score, score
 from charlstm.evaluation import dynamic as module
-from charlstm.evaluation import score
 from charlstm.evaluation.dynamic import DynamicEvaluation, Rates
 from charlstm.text.blocks import blocks
 
@@ -48,21 +49,28 @@ def naive(model, train, text, rule, rate, decay) -> float:
                 if rule == "rms":
                     change = -rate * g / (r + module.EPSILON * mean) + (decay * r / mean).clamp(max=1) * (w0 - w)
                 else:
-                    change = -rate * g + decay * (w0 - w)
+                    change = -rate * g + min(decay, 1) * (w0 - w)
                 w += change
     return total / len(text)
 
 
-@pytest.mark.parametrize(("rule", "rate"), [("rms", 2e-3), ("sgd", 0.3)])
-def test_weights_follow_the_published_equations(rule, rate):
+@pytest.mark.parametrize(("rule", "rate", "decay"), [("rms", 2e-3, 0.5), ("sgd", 0.3, 0.5), ("sgd", 0.3, 1.9)])
+def test_weights_follow_the_published_equations(rule, rate, decay):
+    """The weights return at most to those of the trained model."""
     model, train, text = make_model(), ids_of(60), ids_of(50)
-    result = DynamicEvaluation(model, train, rule, SEGMENT).score(text, Rates(rate, 0.5))
-    assert result.nats == pytest.approx(naive(model, train, text, rule, rate, 0.5), rel=1e-5)
+    result = DynamicEvaluation(model, train, rule, SEGMENT).score(text, Rates(rate, decay))
+    assert result.nats == pytest.approx(naive(model, train, text, rule, rate, decay), rel=1e-5)
     assert abs(result.nats - score(model, text).nats) > 1e-3  # the updates matter
     assert result.characters == len(text)
 
 
-@pytest.mark.parametrize("text", [ids_of(90), make_documents([3, 30, 1, 9])], ids=["running", "documents"])
+ANSWERS = replace(make_documents([60] * 20), scored=make_documents([60] * 20).ends - 5)
+"""Documents of which the last five characters and the end count."""
+
+
+@pytest.mark.parametrize(
+    "text", [ids_of(90), make_documents([3, 30, 1, 9]), ANSWERS], ids=["running", "documents", "answers"]
+)
 @pytest.mark.parametrize("direction", ["forward", "backward"])
 def test_rate_zero_gives_the_static_score(direction, text):
     model = make_model(direction=direction)
@@ -104,8 +112,9 @@ def test_model_and_random_state_stay_unchanged():
         (make_documents([4000, 5000]), 200, 210),
         (make_documents([300] * 30), 1000, 1100),
         (make_documents([9] * 900), 900, 1150),
+        (replace(make_documents([300] * 30), scored=make_documents([300] * 30).ends - 5), 3000, 3020),
     ],
-    ids=["short", "running", "file", "blocks", "books", "pages", "lines"],
+    ids=["short", "running", "file", "blocks", "books", "pages", "lines", "answers"],
 )
 def test_gradients_are_measured_on_a_sample_of_the_training_text(monkeypatch, text, least, most):
     monkeypatch.setattr(module, "STATISTICS", 1000)
@@ -124,9 +133,8 @@ def test_search_ends_where_no_neighbor_is_better(monkeypatch):
         tried.append(rates)
         if rates.rate > 0.1:
             raise UserError("diverged")
-        return score_of(abs(np.log(rates.rate / 0.01)) + abs(np.log(rates.decay / 0.25)))
+        return Score(abs(np.log(rates.rate / 0.01)) + abs(np.log(rates.decay / 0.25)), 10)
 
-    score_of = lambda nats: type("Score", (), {"nats": nats})  # noqa: E731
     evaluation = DynamicEvaluation(make_model(), ids_of(40), "sgd", SEGMENT)
     monkeypatch.setattr(DynamicEvaluation, "score", nats)
     best = evaluation.tune(ids_of(10))
@@ -134,9 +142,23 @@ def test_search_ends_where_no_neighbor_is_better(monkeypatch):
     assert len(set(tried)) == len(tried)
 
 
-def test_diverging_weights_are_an_error():
-    with pytest.raises(UserError, match=r"diverged after .* at rate 1e\+06"):
-        DynamicEvaluation(make_model(), ids_of(40), "sgd", SEGMENT).score(ids_of(90), Rates(1e6, 0.0))
+def test_search_does_not_follow_gains_that_do_not_matter(monkeypatch):
+    tried = []
+
+    def nats(self, text, rates):
+        tried.append(rates)
+        assert len(tried) < 9
+        return Score(2 - 1e-5 * np.log(rates.rate), 10)
+
+    evaluation = DynamicEvaluation(make_model(), ids_of(40), "sgd", SEGMENT)
+    monkeypatch.setattr(DynamicEvaluation, "score", nats)
+    assert evaluation.tune(ids_of(10)) == module.STARTS["sgd"]
+
+
+@pytest.mark.parametrize(("rate", "shown"), [(1e6, r"1e\+06"), (float("inf"), "inf")], ids=["large", "not a number"])
+def test_diverging_weights_are_an_error(rate, shown):
+    with pytest.raises(UserError, match=rf"diverged after .* at rate {shown}"):
+        DynamicEvaluation(make_model(), ids_of(40), "sgd", SEGMENT).score(ids_of(90), Rates(rate, 0.0))
 
 
 def test_bidirectional_model_is_refused():

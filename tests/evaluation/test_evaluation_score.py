@@ -11,6 +11,7 @@ import torch
 
 from charlstm.config import ModelConfig
 from charlstm.evaluation import Score, nats_per_character, score
+from charlstm.evaluation.score import block_error
 from charlstm.model import LanguageModel, head_loss
 
 score_module = sys.modules[score.__module__]
@@ -257,6 +258,14 @@ def test_score_is_the_mean_with_its_units():
     assert not result.is_pseudo_likelihood
     assert score(make_model(direction="bidirectional"), ids).is_pseudo_likelihood
     assert Score(1e6, 1).perplexity == math.exp(700)
+
+
+def test_block_error_is_the_standard_error_of_the_means_of_blocks():
+    nats = np.random.default_rng(1).random(2007).astype(np.float32)
+    means = nats[:2000].astype(np.float64).reshape(20, 100).mean(1)
+    assert block_error(nats) == pytest.approx(means.std(ddof=1) / math.sqrt(20))
+    assert block_error(nats[:100]) == pytest.approx(abs(nats[:50].mean() - nats[50:100].mean()) / 2, rel=1e-5)
+    assert block_error(nats[:99]) is None
 
 
 def test_untrained_model_scores_ln_v():

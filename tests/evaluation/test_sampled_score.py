@@ -11,6 +11,7 @@ import torch
 from charlstm.config import ModelConfig
 from charlstm.evaluation import nats_per_character
 from charlstm.evaluation.sampled import score_of_sample
+from charlstm.evaluation.score import block_error
 from charlstm.model import LanguageModel
 from charlstm.text.corpus import STRETCH, load_corpus
 from charlstm.text.documents import Documents
@@ -33,12 +34,22 @@ def test_standard_error_is_that_of_a_ratio_estimate():
     squares = sum((y - mean * n) ** 2 for y, n in zip(sums, lengths, strict=True))
     assert (score.nats, score.characters, score.sampled_from) == (pytest.approx(mean), 10, 40)
     assert score.standard_error == pytest.approx(math.sqrt((1 - 10 / 40) * 3 / 2 * squares) / 10)
+    is_pseudo = [
+        score_of_sample(nats, stretches(np.array(lengths)), total, 5, direction).is_pseudo_likelihood
+        for direction in ("forward", "backward", "bidirectional")
+    ]
+    assert is_pseudo == [False, False, True]
 
 
 def test_standard_error_needs_two_stretches_and_vanishes_for_the_whole_text():
     nats = np.arange(8, dtype=np.float32)
     assert score_of_sample(nats, stretches(np.array([8])), 40, 5, "forward").standard_error is None
     assert score_of_sample(nats, stretches(np.array([4, 4])), 8, 5, "forward").standard_error == 0
+
+
+def test_sample_has_the_block_error_of_its_characters():
+    nats = np.random.default_rng(1).random(200).astype(np.float32)
+    assert score_of_sample(nats, stretches(np.array([100, 100])), 400, 5, "forward").block_error == block_error(nats)
 
 
 def test_standard_error_predicts_the_deviation_from_the_text():

@@ -12,6 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from charlstm.errors import UserError
+from charlstm.text import block_streams
 from charlstm.text.block_streams import BlockStreams
 from charlstm.text.blocks import blocks, cut_blocks, sample_of_documents, sample_of_text, windows
 from charlstm.text.corpus import Corpus, load_corpus
@@ -128,11 +129,17 @@ def test_document_blocks_are_a_partition(count: int, fractions: tuple[float, flo
         assert np.mean(numbers[1]) == pytest.approx(count / 2, rel=0.2)
 
 
+def test_documents_are_held_out_in_at_least_ten_blocks() -> None:
+    validation = blocks_of_documents(200, cumulative_fractions(0.1, 0.0))[1]
+    assert np.diff(validation).tolist() == [1, *[19, 1] * 9]
+
+
 def test_files_are_held_out_whole() -> None:
     sizes = [10] * 20 + [0, 0] + [10] * 20
     ends = np.cumsum(sizes).tolist()
     splits = splits_of_files(ends, cumulative_fractions(0.2, 0.1))
     assert [(splits == n).sum() for n in range(3)] == [30, 8, 4]  # empty files count for training
+    assert (splits[-12:] == 0).any()  # they are shuffled
     spans = spans_of_files(ends, splits)
     assert {name: int((part[:, 1] - part[:, 0]).sum()) for name, part in spans.items()} == {
         "train": 280,
@@ -193,6 +200,10 @@ def test_streams_begin_again_after_each_hole(shape: tuple[Documents, int, int, b
             carried = [None] * batch.targets.shape[1]
         fresh = torch.zeros(len(carried), dtype=torch.bool) if batch.fresh is None else batch.fresh
         assert {*batch.previous.reshape(-1).tolist(), *batch.following.reshape(-1).tolist()} <= inside
+        assert batch.lengths is not None
+        padding = batch.lengths == 0
+        assert (batch.previous[:, padding] == V).all()
+        assert not (fresh & padding).any()
         for column, targets in enumerate(batch.targets.T.tolist()):
             carried[column] = None if fresh[column] else carried[column]
             for row, t in enumerate(targets):
@@ -223,11 +234,37 @@ def test_resumed_block_streams_equal_uninterrupted_ones(
         assert (ours.fresh is None) == (theirs.fresh is None)
 
 
+TWO_BLOCKS = blocks(distinct(90), np.array([[0, 40], [50, 90]]))
+
+
 def test_block_streams_of_other_blocks_cannot_resume() -> None:
-    state = BlockStreams(blocks(distinct(90), np.array([[0, 40], [50, 90]])), V, 2, 8).state_dict()
+    state = BlockStreams(TWO_BLOCKS, V, 2, 8).state_dict()
     other = BlockStreams(blocks(distinct(90), np.array([[0, 80]])), V, 2, 8)
     with pytest.raises(UserError, match="blocks was 2, is 1"):
         other.load_state_dict(state)
+    with pytest.raises(UserError, match="reverse was 0, is 1"):
+        BlockStreams(TWO_BLOCKS, V, 2, 8, reverse=True).load_state_dict(state)
+
+
+@pytest.mark.parametrize("damage", [{"position": 5}, {"position": -1}, {"epoch": -1}])
+def test_damaged_position_in_blocks_is_an_error(damage: dict[str, int]) -> None:
+    streams = BlockStreams(TWO_BLOCKS, V, 2, 8)
+    with pytest.raises(UserError, match="damaged"):
+        streams.load_state_dict({**streams.state_dict(), **damage})
+
+
+@pytest.mark.parametrize(("batch_size", "length"), [(0, 8), (2, 0)])
+def test_block_streams_of_no_size_are_an_error(batch_size: int, length: int) -> None:
+    with pytest.raises(ValueError, match="at least 1"):
+        BlockStreams(TWO_BLOCKS, V, batch_size, length)
+
+
+def test_reading_blocks_releases_memory_map_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    released: list[np.ndarray] = []
+    monkeypatch.setattr(block_streams, "RELEASE_AFTER", 40)
+    monkeypatch.setattr(block_streams, "release", released.append)
+    epoch_of(BlockStreams(TWO_BLOCKS, V, 2, 8))  # reads 5 times 2 * (8 + 2) characters
+    assert len(released) == 2
 
 
 @given(shapes, st.integers(0, 15))
@@ -304,6 +341,17 @@ def test_corpus_in_blocks_describes_its_gaps(folder: Path) -> None:
     assert len(held_out_text(corpus, "validation").replace("|", "")) == 1000
     with pytest.raises(UserError, match=r"the test split of a\.txt.* is empty: raise corpus\.test_fraction"):
         load_corpus("a.txt", validation="blocks").split("test")
+
+
+def test_training_sample_is_within_the_training_blocks(folder: Path) -> None:
+    (folder / "a.txt").write_text("abcd" * 10_000)
+    corpus = load_corpus("a.txt", validation="blocks")
+    train, sample = corpus.split("train"), corpus.training_sample()
+    assert isinstance(train, Documents)
+    assert train.scored is None
+    assert sample.characters == corpus.length("validation") == 4000
+    block = np.searchsorted(train.starts, sample.starts, side="right") - 1
+    assert (sample.ends <= train.ends[block]).all()
 
 
 def test_corpus_of_held_out_files(folder: Path) -> None:

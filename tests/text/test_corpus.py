@@ -120,6 +120,8 @@ def test_empty_split_is_an_error_when_used(folder: Path) -> None:
         corpus.split("test")
     with pytest.raises(UserError, match=r"train split .* is empty: lower corpus\.validation_fraction"):
         load_corpus("a.txt", validation_fraction=0.9).split("train")
+    assert corpus.excerpt_split == "validation"
+    assert load_corpus("a.txt", validation_fraction=0.0).excerpt_split == "train"
     with pytest.raises(UserError, match="unknown split 'valid': expected one of train, validation, test"):
         corpus.split("valid")
 

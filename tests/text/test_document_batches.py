@@ -188,13 +188,14 @@ def test_state_of_other_documents_is_an_error() -> None:
         ({"seed": 4}, "seed was 3, is 4"),
         ({"direction": "backward"}, "backward was 0, is 1"),
         ({"documents": documents_of(["a"] * 20)}, "characters"),
+        ({"documents": documents_of(["a"] * 19)}, "documents was 20, is 19"),
     ]:
         options = {"documents": contents, "batch_size": 4, "sequence_length": 10, "seed": 3, **changes}
         with pytest.raises(UserError, match=f"cannot resume: .*{words}"):
             DocumentBatches(vocabulary_size=V, **options).load_state_dict(state)
 
 
-@pytest.mark.parametrize("damage", [{"position": 10**6}, {"position": -1}, {"epoch": -1}])
+@pytest.mark.parametrize("damage", [{"position": 2}, {"position": -1}, {"epoch": -1}])
 def test_damaged_position_is_an_error(damage: dict[str, int]) -> None:
     batches = DocumentBatches(documents_of(["a", "bc"]), V, 1, 10)
     with pytest.raises(UserError, match="damaged"):
@@ -234,6 +235,15 @@ def test_document_with_score_after_must_fit_a_chunk():
     with pytest.raises(UserError, match=r"the longest has 7 characters.*Set training.sequence_length to 7"):
         DocumentBatches(documents, V, 2, 6)
     DocumentBatches(documents, V, 2, 7)
+
+
+def test_reading_releases_memory_map_pages(monkeypatch):
+    released = []
+    monkeypatch.setattr(document_batches, "RELEASE_AFTER", 50)
+    monkeypatch.setattr(document_batches, "release", released.append)
+    chunks = epoch_of(DocumentBatches(documents_of(random_documents(1, 40, 9)), V, 4, 10))
+    read = sum(4 * (len(chunk.targets) + 2) for chunk in chunks)
+    assert read / 100 < len(released) <= read / 50
 
 
 def test_progress_is_restored_within_an_epoch():

@@ -158,3 +158,12 @@ def test_separators_are_lowercased_like_the_text(content: str, corpus: dict[str,
     loaded = load_corpus(**config.model_dump())
     assert len(loaded.documents or ()) == 2
     assert CorpusConfig.model_validate(config.model_dump()) == config
+
+
+@pytest.mark.parametrize("validation", ["tail", "blocks"])
+def test_splits_are_those_of_the_different_documents(validation):
+    Path("a.txt").write_text("\n".join(f"{10 + n % 20}" for n in range(60)))
+    options = {"documents": "newline", "validation_fraction": 0.2, "test_fraction": 0.1, "validation": validation}
+    corpus = load_corpus("a.txt", deduplicate=True, **options)
+    assert [part.stop - part.start for part in corpus.splits.values()] == [14, 4, 2]
+    assert [len(corpus.split(name)) for name in corpus.splits] == [14, 4, 2]

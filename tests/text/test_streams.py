@@ -183,6 +183,8 @@ def test_empty_text_is_an_error() -> None:
         Streams(distinct(0), V, 4, 10)
     with pytest.raises(ValueError, match="at least 1"):
         Streams(distinct(9), V, 0, 10)
+    with pytest.raises(ValueError, match="at least 1"):
+        Streams(distinct(9), V, 4, 0)
 
 
 @given(shapes, st.integers(0, 15))

@@ -47,7 +47,15 @@ def test_json_round_trip_is_exact(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["[]", "{}", '{"kind": "words", "symbols": ["a"]}', "no", '{"kind":"bytes","symbols":1}']
+    "text",
+    [
+        "[]",
+        "{}",
+        '{"kind": "words", "symbols": ["a"]}',
+        "no",
+        '{"kind":"bytes","symbols":1}',
+        '{"kind":"characters","symbols":[["a"]]}',
+    ],
 )
 def test_invalid_json_is_an_error(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
@@ -84,6 +92,12 @@ def test_surrogate_escapes_encode_as_their_bytes() -> None:
     argument = b"a\xff".decode("utf-8", "surrogateescape")
     vocabulary = Vocabulary.from_text(b"a\xff")
     assert vocabulary.decode_bytes(vocabulary.encode(argument)) == b"a\xff"
+
+
+def test_lone_surrogates_have_bytes() -> None:
+    encoded = b"\xed\xa0\x80"
+    assert Vocabulary.from_text("\ud800").decode_bytes([0]) == encoded
+    assert Vocabulary.from_text(bytes(range(256))).encode("\ud800").tolist() == list(encoded)
 
 
 def test_unknown_characters_are_listed_with_positions() -> None:

@@ -72,7 +72,7 @@ def test_average_starts_as_in_nt_asgd(patience):
     starts = set()
     for seed in range(20):
         rng = random.Random(seed)
-        scores = [3 - min(k, 12) / 10 + rng.uniform(0, 0.5) for k in range(30)]
+        scores = [round(3 - min(k, 12) / 10 + rng.uniform(0, 0.5), 1) for k in range(30)]  # some are equal
         t = next((t for t in range(30) if t > patience and scores[t] > min(scores[: t - patience])), None)
         (_, average), (_, resumed) = (model_and_average(averaging_patience=patience) for _ in range(2))
         started = []

@@ -115,6 +115,25 @@ def test_killed_run_resumes_from_its_last_checkpoint(make_trainer, make_config, 
     assert_same(tmp_path / "uninterrupted", tmp_path / "killed")
 
 
+def test_run_killed_in_its_first_save_starts_again(make_trainer, make_config, tmp_path, monkeypatch):
+    config = make_config(budget={"steps": 2})
+    killed = make_trainer(config, tmp_path / "run")
+
+    def kill(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(killed.directory.checkpoints), "save", kill)
+        with pytest.raises(KeyboardInterrupt):
+            list(killed.run())
+    with (tmp_path / "run" / "metrics.jsonl").open("r+") as file:
+        file.truncate(20)  # in the middle of the first record
+    again = make_trainer(config, tmp_path / "run")
+    assert again.resume() == ["this run has no checkpoint yet: it starts again from step 0"]
+    list(again.run())
+    assert [record["kind"] for record in again.directory.metrics()].count("start") == 1
+
+
 def test_run_killed_between_best_and_last_resumes(make_trainer, make_config, tmp_path, monkeypatch):
     """``best`` may be newer than ``last``, but never worse than its counters."""
     config = make_config(budget={"steps": 18}, sample_length=0)

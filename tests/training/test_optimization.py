@@ -194,6 +194,11 @@ def test_optimizer_that_sets_the_gradient_mode_is_left_alone():
     assert abs(p.item()) < 1e-3
 
 
+def test_torchs_own_optimizers_stay_as_they_are():
+    uncompiled(lambda: torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=0.1))
+    assert hasattr(torch.optim.Optimizer.add_param_group, "__wrapped__")
+
+
 def test_frozen_parameters_have_no_optimizer_state():
     model = Model()
     model.ab.requires_grad_(False)

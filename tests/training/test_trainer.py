@@ -294,6 +294,14 @@ def test_run_ends_with_an_evaluation(make_trainer, make_config):
     assert [e.step for e in of(Evaluated, events)] == [6, 8]
 
 
+def test_run_of_minutes_ends_with_a_record_and_an_evaluation(make_trainer, make_config, clock):
+    """The time of a step is known after it."""
+    trainer = make_trainer(make_config(budget={"minutes": 0.654 / 60}, evaluate_every=60))
+    events = list(trainer.run())
+    assert [e.step for e in of(Evaluated, events)] == [14]
+    assert [r["step"] for r in trainer.directory.metrics() if r["kind"] == "train"] == [3, 6, 9, 12, 14]
+
+
 # the best checkpoint, early stopping, plateau: scripted scores
 
 
@@ -435,6 +443,19 @@ def test_diverged_step_leaves_the_last_good_checkpoint(make_trainer, make_config
     again.resume()
     assert list(again.run())[-1].stop_reason == "budget"
     assert same_tensors(copies(uninterrupted), copies(again))
+
+
+def test_optimizer_state_that_is_not_finite_is_never_saved(make_trainer, make_config):
+    trainer = make_trainer(make_config(evaluate_every=2, budget={"steps": 4}))
+
+    def poll():
+        if trainer.counters.evaluation_due:
+            next(iter(trainer.state.optimizer.state.values()))["exp_avg"].fill_(math.inf)
+
+    trainer.poll = poll
+    ended = list(trainer.run())[-1]
+    assert (ended.stop_reason, ended.step) == ("diverged", 2)
+    assert load_checkpoint(trainer.directory.last)[1]["counters"]["step"] == 0
 
 
 def test_exploded_weights_are_never_saved(make_trainer, make_config):
