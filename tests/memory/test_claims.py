@@ -92,6 +92,14 @@ def test_edited_file_is_reported(load, tmp_path):
     assert any("was edited" in sentence for sentence in changes(load(), tmp_path))
 
 
+def test_other_seeds_of_the_same_configuration_are_reported_alone(load, tmp_path):
+    write_claims(load(), tmp_path, overwrite=False)
+    record = json.loads((tmp_path / CLAIMS).read_text())
+    (tmp_path / CLAIMS).write_text(json.dumps(record | {"seeds": [1, 2]}))
+    (sentence,) = changes(load(), tmp_path)
+    assert sentence.startswith("The seeds were changed after the first run: [1, 2], now [1, 2, 3,")
+
+
 def test_file_of_an_earlier_version_is_reported(load, tmp_path):
     (tmp_path / CLAIMS).write_text('{"solve_threshold": 0.95, "claims": {}}')
     (sentence,) = changes(load(), tmp_path)

@@ -113,6 +113,30 @@ def test_grid_widens_while_the_best_rate_is_at_an_edge(tmp_path, results, best, 
     assert runs.learning_rate == min(expected, key=lambda rate: abs(math.log10(rate / best)))
 
 
+@pytest.mark.parametrize(("best", "expected"), [(1e-9, [1e-4, 1e-3, 1e-2, 2e-2]), (1.0, [1e-3, 1e-2, 2e-2, 4e-2])])
+def test_uneven_grid_widens_by_the_ratio_at_the_edge(tmp_path, monkeypatch, best, expected):
+    monkeypatch.setattr(Grid, "outcome", lambda _, __, rate, ___: Outcome(abs(math.log(rate / best)), 0.0, 6, None))
+    grid = Grid(make_config(learning_rates=[1e-3, 1e-2, 2e-2], widenings=1), tmp_path)
+    (group,) = grid.run_groups("recall", grid.texts.task("recall-2", TASK, 60), ["rnn"]).values()
+    assert grid.rate_search.rates(group) == expected
+
+
+@pytest.mark.parametrize("stop_reason", ["budget", "diverged"])
+def test_outcome_of_a_run_is_that_of_its_records(tmp_path, stop_reason):
+    grid = Grid(make_config(), tmp_path)
+    (group,) = grid.run_groups("recall", grid.texts.task("recall-2", TASK, 60), ["rnn"]).values()
+    directory = grid.trial(group, 1e-3, 1).directory
+    assert grid.outcome(group, 1e-3, 1) is None
+    directory.create(grid.trial(group, 1e-3, 1).config)
+    directory.prune(keep_best=False)  # nothing to resume is left, as after the measurements
+    record = {"kind": "evaluation", "split": "validation", "characters": 80, "seconds": 1.0}
+    for step, nats in ((2, 0.5), (4, 0.01), (6, 0.005), (8, 0.02)):
+        directory.append_metrics(record | {"step": step, "nats": nats})
+    assert grid.outcome(group, 1e-3, 1) is None
+    directory.append_metrics({"kind": "end", "stop_reason": stop_reason, "step": 8, "seconds": 1.0})
+    assert grid.outcome(group, 1e-3, 1) == Outcome(0.005, 0.01, 8, 4, diverged=stop_reason == "diverged")
+
+
 @pytest.mark.parametrize(
     ("steps", "expected"),
     [

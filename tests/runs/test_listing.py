@@ -43,6 +43,14 @@ def test_fields_of_a_finished_run(folder, tiny_run):
     json.dumps(run.to_json())
 
 
+def test_score_on_the_whole_split_is_not_one_of_the_evaluations(folder):
+    before = summarize(folder / "tiny", "tiny")
+    append(folder / "tiny", kind="whole_split", network="last", step=90, nats=9.0, seconds=2.0, characters_scored=9)
+    after = summarize(folder / "tiny", "tiny")
+    assert after.problem == ""
+    assert (after.held_out_nats, after.training_split_nats) == (before.held_out_nats, before.training_split_nats)
+
+
 def test_outline_has_every_record_but_training_in_between(tiny_run):
     path = tiny_run / "metrics.jsonl"
     records, outline = list(read_records(path)), list(read_outline(path))

@@ -9,7 +9,16 @@ import resource
 import pytest
 
 from charlstm.errors import UserError
-from charlstm.runs.metrics import LINE_LIMIT, count_records, end_of_record, evaluated_nats, read_records
+from charlstm.runs.metrics import (
+    LINE_LIMIT,
+    best_score,
+    count_records,
+    end_of_record,
+    evaluated_nats,
+    read_outline,
+    read_records,
+    whole_split_nats,
+)
 
 START = {"kind": "start", "step": 0, "device": "cpu"}
 TRAIN = {"kind": "train", "step": 3, "characters": 240, "seconds": 0.5, "nats": 2.25}
@@ -85,6 +94,12 @@ def test_invalid_record_is_reported_with_its_line(case, file):
     assert len(str(refusal.value)) < 500
 
 
+def test_invalid_field_is_named(file):
+    file.write_text(json.dumps(TRAIN | {"seconds": "1"}) + "\n")
+    with pytest.raises(UserError, match=r":1: .*: seconds: Input should be a valid number\. Delete this line"):
+        list(read_records(file))
+
+
 @pytest.mark.parametrize("truncated", ['{"kind": "tra', "\0" * 4000, "5"])
 def test_truncated_last_line_is_skipped(truncated, file):
     with file.open("a") as end:
@@ -124,3 +139,31 @@ def test_evaluation_without_held_out_text_has_another_score(tmp_path):
     (tmp_path / "metrics.jsonl").write_text(json.dumps(record) + "\n")
     assert list(read_records(tmp_path / "metrics.jsonl")) == [record]
     assert (evaluated_nats(record), evaluated_nats(EVALUATION)) == (2.5, 2.25)
+
+
+@pytest.mark.parametrize("end", ["", '{"kind": "tra'])
+def test_outline_has_the_first_and_the_last_complete_record(end, tmp_path):
+    records = [TRAIN | {"step": step} for step in range(5)]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records) + end)
+    outline = [record["step"] for record in read_outline(tmp_path / "metrics.jsonl")]
+    assert (outline[0], outline[-1]) == (0, 4)
+    assert 2 not in outline
+
+
+def test_best_score_is_that_of_the_best_network():
+    first, second = (
+        EVALUATION | {"step": step, "nats": nats, "sampled_from": 900} for step, nats in ((3, 2.0), (6, 2.1))
+    )
+    best, last = ({"kind": "whole_split", "network": name, "step": 3, "nats": 2.2} for name in ("best", "last"))
+    assert best_score([START, TRAIN]) is None
+    sampled = best_score([first, second])
+    assert (sampled.nats, sampled.step, sampled.is_sampled) == (2.0, 3, True)
+    whole = best_score([first, second, best, last | {"step": 6, "nats": 2.3}])
+    assert (whole.nats, whole.step, whole.is_sampled) == (2.2, 3, False)
+
+
+def test_scores_on_the_whole_split_are_by_network():
+    best, last = ({"kind": "whole_split", "network": name, "step": 3} for name in ("best", "last"))
+    assert whole_split_nats([START, EVALUATION, END]) == {}
+    assert whole_split_nats([EVALUATION, best | {"nats": 2.2}, last | {"nats": 2.3}]) == {"best": 2.2, "last": 2.3}
+    assert whole_split_nats([EVALUATION, best | {"nats": 2.2}]) == {"best": 2.2, "last": 2.2}

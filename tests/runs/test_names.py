@@ -10,7 +10,7 @@ import pytest
 
 from charlstm.errors import UserError
 from charlstm.runs.directory import RunDirectory
-from charlstm.runs.names import find_run, run_names
+from charlstm.runs.names import find_run, find_weights, run_names
 from charlstm.runs.naming import initial_run_name
 
 
@@ -81,10 +81,22 @@ def test_folder_of_a_comparison_is_named(mark, held):
 def test_path_precedes_a_name_but_an_unrelated_folder_does_not(tiny_run):
     Path("tiny").mkdir()
     assert find_run(Path("tiny")) == Path("runs/tiny")
+    Path("unrelated").mkdir()
+    assert find_run(Path("unrelated")) == Path("unrelated")
     shutil.copytree(tiny_run, "tiny", dirs_exist_ok=True)
     assert find_run(Path("tiny")) == Path("tiny")
     shutil.copytree(tiny_run, "runs/latest")
     assert find_run(Path("latest")) == Path("runs/latest")
+
+
+def test_folder_with_exported_weights_is_its_file_but_a_run_is_its_folder():
+    for folder in ("hub", "runs/tiny"):
+        Path(folder).mkdir(exist_ok=True)
+        Path(folder, "model.safetensors").touch()
+    Path("empty").mkdir()
+    assert find_weights("hub") == Path("hub/model.safetensors")
+    assert find_weights("runs/tiny") == Path("runs/tiny")
+    assert find_weights("empty") == Path("empty")
 
 
 def test_another_folder_of_runs(tiny_run):

@@ -35,6 +35,23 @@ def test_existing_run_is_not_overwritten(run, make_config):
     assert run.config().training.seed == 2
 
 
+def test_deleted_run_leaves_nothing(run):
+    run.append_sample(1, "text")
+    run.checkpoints.folder.mkdir()
+    run.delete()
+    assert not run.path.exists()
+
+
+@pytest.mark.parametrize("keep_best", [False, True])
+def test_pruned_run_has_at_most_its_best_checkpoint(run, keep_best):
+    run.checkpoints.folder.mkdir()
+    for path in (*run.checkpoints.files, run.checkpoints.folder / "step-00000003.safetensors"):
+        path.touch()
+    run.prune(keep_best)
+    assert [path.name for path in run.checkpoints.folder.iterdir()] == (["best.safetensors"] if keep_best else [])
+    assert run.pruned is not keep_best
+
+
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_folder_without_a_run_is_never_changed(tmp_path, make_config, overwrite):
     (tmp_path / "photos").mkdir()

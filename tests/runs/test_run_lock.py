@@ -12,6 +12,7 @@ import pytest
 
 from charlstm.errors import UserError
 from charlstm.runs.directory import RunDirectory
+from charlstm.runs.lock import is_held
 
 HOLD = """
 import sys, time
@@ -52,6 +53,29 @@ def test_second_writer_is_refused_while_the_first_lives(run, other):
     other.wait()
     with run.writing():
         assert json.loads(run.lock_file.read_text())["pid"] == os.getpid()
+
+
+def test_lock_is_held_within_the_block_only(run):
+    assert not is_held(run.lock_file)
+    with run.writing():
+        assert is_held(run.lock_file)
+    assert not is_held(run.lock_file)
+    with run.writing():  # neither the block nor the look at it left the lock taken
+        pass
+
+
+def test_lock_of_another_process_is_seen_until_it_ends(run, other, monkeypatch):
+    assert is_held(run.lock_file)
+    other.kill()
+    other.wait()
+    monkeypatch.setattr("charlstm.runs.lock.lock", lambda _: pytest.fail("the lock was taken"))
+    assert not is_held(run.lock_file)
+
+
+def test_owner_replaces_a_longer_one(run):
+    run.lock_file.write_text("x" * 500)
+    with run.writing(), pytest.raises(UserError, match=f"written by process {os.getpid()} on "), run.writing():
+        pass
 
 
 def test_only_the_writer_removes_temporary_files(run, other):
