@@ -110,7 +110,7 @@ function begin() {
   pinned = hovered = null;
   run(lengthWanted());
 }
-const lengthWanted = () => Math.min(20000, Math.max(1, Math.round(Number($("length").value) || 1)));
+const lengthWanted = () => Math.min(20000, Math.max(1, Math.round(Number($("length").value) || data.length)));
 function run(more) {
   if (ids.length > given && isAtEnd()) queue = encode($("prime").value);
   target = Math.max(given, ids.length + queue.length) + more;

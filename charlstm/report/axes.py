@@ -168,8 +168,10 @@ def amount_axis(axes: Axes, x: NDArray[np.float64]) -> None:
 
 
 def log_locator(low: float, high: float) -> LogLocator:
-    """At least two ticks: at 1, 2 and 5 times the powers of ten, or at powers of ten over more than three decades."""
-    return LogLocator(subs=(1, 2, 5) if high <= 2e3 * low else (1,), numticks=12)
+    """At least two ticks: at 1, 2 and 5 times the powers of ten, over more than a factor of 50 at 1 and 3 times, and
+    over more than three decades at powers of ten. More would touch each other."""
+    multiples = (1, 2, 5) if high <= 50 * low else (1, 3) if high <= 2e3 * low else (1,)
+    return LogLocator(subs=multiples, numticks=12)
 
 
 def log_ticks(axis: Axis) -> None:

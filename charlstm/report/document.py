@@ -33,6 +33,10 @@ class Figure:
     error: str = ""
 
 
+LONGEST_ON_ONE_LINE = 40
+"""The characters of a cell of a table that is not broken into lines."""
+
+
 @dataclass(frozen=True)
 class Table:
     """Rows of plain strings, whose first column is the row's name; `colors` are the color numbers of the rows' arms."""
@@ -42,6 +46,11 @@ class Table:
     caption: str = ""
     colors: list[int] | None = None
     folded: bool = False
+
+    @property
+    def prose(self) -> set[int]:
+        """Columns of sentences, whose lines are broken; numbers and names stay on one line."""
+        return {column for row in self.rows for column, cell in enumerate(row) if len(cell) > LONGEST_ON_ONE_LINE}
 
 
 @dataclass(frozen=True)

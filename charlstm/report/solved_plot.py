@@ -14,6 +14,9 @@ from charlstm.text.visible import visible
 FAINTEST = 0.08
 """The opacity of a cell in which no seed solves the length."""
 
+STRONGEST = 0.45
+"""The opacity of a cell in which all do: its number is readable on every color, in both color schemes."""
+
 
 @placeholder_on_error
 def solved_plot(
@@ -45,7 +48,7 @@ def solved_plot(
                     axes.text(x, y, "–", ha="center", va="center", color=MUTED)
                     continue
                 solved, seeds = cell
-                shade = FAINTEST + (0.75 - FAINTEST) * solved / seeds
+                shade = FAINTEST + (STRONGEST - FAINTEST) * solved / seeds
                 place, size = (x - 0.47, y - 0.43), (0.94, 0.86)
                 axes.add_patch(Rectangle(place, *size, color=color(colors[row]), alpha=shade, linewidth=0))
                 weight = "bold" if 2 * solved >= seeds else "normal"

@@ -216,8 +216,10 @@ def test_reader_writes_chooses_and_returns(tmp_path):
       seen.clicked = [node.data[n], $("place").textContent, $("marker").hidden];
       $("keep").checked = false; $("write").click(); await rest(); seen.fresh = text(); seen.seed = $("seed").value;
       set("temperature", 0); seen.greedy = top();
+      set("length", ""); $("write").click(); await rest(); seen.length = $("state").textContent;
       return seen;"""
     seen = in_browser(make_page(run, "a run", "").html, tmp_path, actions)
+    assert seen["length"] == "600 characters", "an empty length is the one that the page began with, not 1"
     assert seen["first"] == ["ab", expected]
     assert seen["again"] == seen["first"], "a kept seed gives the same text"
     assert seen["unknown"] == "Left out, since the model has never seen it: Ω"

@@ -349,9 +349,11 @@ def test_page_fits_a_telephone_and_paper(counted, tmp_path):
         return range.getBoundingClientRect().width;
       }));
       const seen = {rows: widest() <= box.clientWidth + 1, bars: document.getElementById("bars").checked};
+      seen.outside = [...document.querySelectorAll("select, button, input, p, figure, pre")]
+        .filter((one) => one.getBoundingClientRect().right > 360).map((one) => one.id || one.tagName);
       window.dispatchEvent(new Event("beforeprint"));
       seen.printed = [document.getElementById("bars").checked, document.getElementById("printed").textContent];
-      await until(() => document.getElementById("colors").height % 8 === 0);
+      await until(() => document.getElementById("colors").height === 8 * rows.children.length);
       seen.height = document.getElementById("colors").height / rows.children.length;
       window.dispatchEvent(new Event("afterprint"));
       seen.after = document.getElementById("bars").checked;
@@ -361,6 +363,7 @@ def test_page_fits_a_telephone_and_paper(counted, tmp_path):
     assert shown["error"] is None
     seen = shown["result"]
     assert (seen["rows"], seen["bars"], seen["after"]) == (True, False, False)
+    assert seen["outside"] == []
     assert seen["printed"][0] is True
     assert "of unit" in seen["printed"][1]
     assert seen["height"] == 8, "a bar of eight pixels in each row"

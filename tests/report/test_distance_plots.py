@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import math
 import re
 from collections.abc import Callable
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 
-from charlstm.report.axes import End, fraction_axis, label_ends, log_distance
+from charlstm.report.axes import End, amount_axis, fraction_axis, label_ends, log_distance
 from charlstm.report.count_plot import count_plot
 from charlstm.report.distance_plots import context_plot, lag_plot, recall_plot
 from charlstm.report.document import Figure
@@ -355,6 +356,21 @@ def test_distance_axis_omits_ticks_that_do_not_fit():
         shown = [label.get_text() for label in axes.get_xticklabels()]
         assert {"0", "1", "100", "1k"} <= set(shown)
         assert not {"20", "30", "50"} <= set(shown)
+
+
+@pytest.mark.parametrize("factor", [8, 20, 49, 100, 190, 500, 1900, 5000, 1e6])
+def test_labels_of_amounts_of_training_do_not_touch(factor):
+    with style():
+        figure, axes = canvas()
+        amount_axis(axes, np.array([5000.0, 5000.0 * factor]))
+        axes.set_ylabel("bits")
+        label_ends(axes, [End("best 2.454, all held out", "black", 5000.0 * factor, 0.5)], gap=0.05)
+        figure.draw_without_rendering()
+        boxes = [label.get_window_extent() for label in axes.get_xticklabels() if label.get_text()]
+    low, high = axes.bbox.x0 - 1, axes.bbox.x1 + 1
+    boxes = sorted((box for box in boxes if low <= (box.x0 + box.x1) / 2 <= high), key=lambda box: box.x0)
+    assert len(boxes) >= 2
+    assert all(left.x1 + 3 < right.x0 for left, right in itertools.pairwise(boxes))
 
 
 def test_marks_replace_nearby_ticks():

@@ -3,12 +3,14 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from importlib import resources
 
 import pytest
 
 from charlstm import console
 from charlstm.comparison.tables import untested_claims, verdict_rows
-from charlstm.report.document import Document, Figure, Section, Verdict, render, tally
+from charlstm.report.document import REPORT_TEMPLATE, Document, Figure, Section, Table, Verdict, render, tally
+from charlstm.report.solved_plot import FAINTEST, STRONGEST
 
 HELD = Verdict("An LSTM recalls", "4 of 5 seeds", "5 of 5 seeds", "95%: 0.57 to 1", "held", "recall-over-a-lag")
 NOT_HELD = Verdict("An RNN does not", "at most 20", "30", "", "not held", "recall-over-a-lag")
@@ -144,3 +146,37 @@ def test_wide_figure_has_full_width_and_scrolls():
     assert '<figure class="wide-figure">' in figures(True)
     assert 'aria-label="alt" tabindex="0"' in figures(True)
     assert '<figure>\n<div role="img" aria-label="alt"><svg>' in figures(False)
+
+
+def test_only_columns_of_sentences_are_broken_into_lines():
+    sentence = "held: ten characters, which is less than was claimed"
+    table = Table(["claim", "result", "seeds"], [["It recalls", sentence, "5"], ["It counts", "held", "3"]])
+    text = render(Document("t", ["A headline."], [Section("Claims", tables=[table])]))
+    assert '<th scope="col">claim</th><th scope="col" class="prose">result</th><th scope="col">seeds</th>' in text
+    assert f'It recalls</th><td class="prose">{sentence}</td><td>5</td>' in text
+    assert 'It counts</th><td class="prose">held</td><td>3</td>' in text
+
+
+def luminance(color: tuple[float, ...]) -> float:
+    """The relative luminance of WCAG 2.2, of red, green and blue from 0 to 1."""
+    linear = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in color]
+    return sum(weight * value for weight, value in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_texts_are_readable_on_what_is_behind_them(scheme):
+    style = resources.files("charlstm").joinpath(REPORT_TEMPLATE).read_text(encoding="utf-8")
+    light, dark = re.findall(r":root \{(.*?)\}", style, re.DOTALL)[:2]
+    found = re.findall(r"--([\w-]+): #(\w{6})", light if scheme == "light" else dark)
+    colors = {name: tuple(int(digits[k : k + 2], 16) / 255 for k in (0, 2, 4)) for name, digits in found}
+
+    def contrast(text: str, behind: str, opacity: float = 1.0) -> float:
+        mixed = tuple(opacity * a + (1 - opacity) * b for a, b in zip(colors[behind], colors["paper"], strict=True))
+        dark_one, bright_one = sorted((luminance(colors[text]), luminance(mixed)))
+        return (bright_one + 0.05) / (dark_one + 0.05)
+
+    arms = [name for name in colors if name.startswith("arm-")]
+    assert len(arms) == 7
+    assert all(contrast("ink", arm, opacity) >= 4.5 for arm in arms for opacity in (FAINTEST, STRONGEST))
+    assert all(contrast(name, "paper") >= 4.5 for name in ("ink", "muted", "warn", "link", "held"))
+    assert all(contrast(arm, "paper") >= 3 for arm in arms)

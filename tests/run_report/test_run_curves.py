@@ -93,7 +93,7 @@ def test_diverged_run_is_drawn_on_a_logarithmic_axis():
     curves = Curves(training, np.array([[2, 2, 2, 1300.0], [3, 3, 3, 835.0]]))
     for figure in (learning_curve(curves, "character"), several_curves({"a": curves}, "character", "steps", True)):
         assert not figure.error
-        assert {"10", "500"} <= set(re.findall(r">([^<>]+)</text>", figure.svg))
+        assert {"10", "300"} <= set(re.findall(r">([^<>]+)</text>", figure.svg))
 
 
 def test_ladder_is_in_the_order_of_the_scores():
