@@ -258,16 +258,16 @@ def _run(signals: Signals, trainer: Trainer, resume: bool, overwrite: bool) -> i
             else:
                 trainer.start(overwrite)
         trainer.execution.choose_executor()
-        choices = trainer.execution.choices()  # again, since a resumed run keeps its precision
-        used = ", ".join(sorted({choice.executor.name for choice in choices}))
-        count = sum(trainer.model.parameter_counts().values())
-        frozen = trainer.model.frozen_count()
-        parameters = f"{count:,} trainable parameters, {frozen:,} frozen" if frozen else f"{count:,} parameters"
-        console.out_wrapped(f"{parameters}, {trainer.device.type}, {trainer.execution.precision}, executor {used}")
-        refusals = ((name, choice.others[name]) for choice in choices for name in choice.made_for_device)
-        for executor, reason in dict.fromkeys(refusals):
-            console.note(f"note: executor {executor} cannot run here: {reason}", is_wrapped=True)
         with signals.saving(trainer, SavedWork(directory.path, next_steps.resume_command(trainer))):
+            choices = trainer.execution.choices()  # again, since a resumed run keeps its precision
+            used = ", ".join(sorted({choice.executor.name for choice in choices}))
+            count = sum(trainer.model.parameter_counts().values())
+            frozen = trainer.model.frozen_count()
+            parameters = f"{count:,} trainable parameters, {frozen:,} frozen" if frozen else f"{count:,} parameters"
+            console.out_wrapped(f"{parameters}, {trainer.device.type}, {trainer.execution.precision}, executor {used}")
+            refusals = ((name, choice.others[name]) for choice in choices for name in choice.made_for_device)
+            for executor, reason in dict.fromkeys(refusals):
+                console.note(f"note: executor {executor} cannot run here: {reason}", is_wrapped=True)
             ended = follow(trainer.run(), unit=corpus.vocabulary.unit, trainer=trainer)
     sync_signals(group, signals)
     with group.sync_errors():

@@ -8,7 +8,7 @@ import re
 import types
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeGuard, Union, get_args, get_origin
 
 import annotated_types
 from pydantic import BaseModel
@@ -63,9 +63,14 @@ def choices(field: FieldInfo) -> list[str]:
 def section_model(field: FieldInfo) -> type[BaseModel] | None:
     """The model of a field that is a section; None for any other field."""
     for kind in alternatives(field.annotation):
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
+        if _is_model(kind):
             return kind
     return None
+
+
+def _is_model(kind: Any) -> TypeGuard[type[BaseModel]]:
+    # In Python 3.10 list[int] is an instance of type, too.
+    return get_origin(kind) is None and isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
 def find_section(model: type[BaseModel], path: Sequence[str | int]) -> type[BaseModel] | None:
@@ -85,7 +90,7 @@ def find_section(model: type[BaseModel], path: Sequence[str | int]) -> type[Base
 def _item_model(field: FieldInfo) -> type[BaseModel] | None:
     """The model of the items of a field that is a list of sections."""
     (item,) = get_args(field.annotation) if get_origin(field.annotation) is list else (None,)
-    return item if isinstance(item, type) and issubclass(item, BaseModel) else None
+    return item if _is_model(item) else None
 
 
 def find_field(model: type[BaseModel], path: Sequence[str | int]) -> FieldInfo | None:

@@ -195,6 +195,34 @@ def test_stopped_run_with_a_closed_pipe_is_saved(config_file):
     assert RunDirectory(Path("runs/tiny")).metrics()[-1]["stop_reason"] == "stopped"
 
 
+def test_pipe_closed_before_the_first_step_saves_the_run(config_file):
+    """As with ``| head -1``, which has its line once the corpus is described."""
+    program = """
+import time
+from charlstm import cli, standard_streams
+from charlstm.training.trainer import Trainer
+
+start = Trainer.start
+
+def start_and_wait(trainer, overwrite):
+    start(trainer, overwrite)
+    while not standard_streams.is_pipe_closed():
+        time.sleep(0.01)
+
+Trainer.start = start_and_wait
+cli.main()
+"""
+    command = [sys.executable, "-u", "-c", program, "train", str(config_file)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment)
+    assert process.stdout is not None
+    assert process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(timeout=120) == 141
+    assert RunDirectory(Path("runs/tiny")).metrics()[-1]["stop_reason"] == "stopped"
+    load_checkpoint(Path("runs/tiny/checkpoints/last.safetensors"))
+
+
 def test_first_signal_exits_if_nothing_has_to_be_saved():
     for number in (INT, TERM, HUP):
         with handled(), pytest.raises(SystemExit) as exited:
