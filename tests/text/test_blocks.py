@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from charlstm.errors import UserError
-from charlstm.text import block_streams
+from charlstm.text import epochs
 from charlstm.text.block_streams import BlockStreams
 from charlstm.text.blocks import blocks, cut_blocks, sample_of_documents, sample_of_text, windows
 from charlstm.text.corpus import Corpus, load_corpus
@@ -261,8 +261,8 @@ def test_block_streams_of_no_size_are_an_error(batch_size: int, length: int) -> 
 
 def test_reading_blocks_releases_memory_map_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     released: list[np.ndarray] = []
-    monkeypatch.setattr(block_streams, "RELEASE_AFTER", 40)
-    monkeypatch.setattr(block_streams, "release", released.append)
+    monkeypatch.setattr(epochs, "RELEASE_AFTER", 40)
+    monkeypatch.setattr(epochs, "release", released.append)
     epoch_of(BlockStreams(TWO_BLOCKS, V, 2, 8))  # reads 5 times 2 * (8 + 2) characters
     assert len(released) == 2
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charlstm.errors import UserError
-from charlstm.text import document_batches
+from charlstm.text import document_batches, epochs
 from charlstm.text.document_batches import DocumentBatches
 from charlstm.text.documents import Documents, permutation, split_documents
 from charlstm.text.streams import IGNORE, Batch
@@ -239,8 +239,8 @@ def test_document_with_score_after_must_fit_a_chunk():
 
 def test_reading_releases_memory_map_pages(monkeypatch):
     released = []
-    monkeypatch.setattr(document_batches, "RELEASE_AFTER", 50)
-    monkeypatch.setattr(document_batches, "release", released.append)
+    monkeypatch.setattr(epochs, "RELEASE_AFTER", 50)
+    monkeypatch.setattr(epochs, "release", released.append)
     chunks = epoch_of(DocumentBatches(documents_of(random_documents(1, 40, 9)), V, 4, 10))
     read = sum(4 * (len(chunk.targets) + 2) for chunk in chunks)
     assert read / 100 < len(released) <= read / 50
