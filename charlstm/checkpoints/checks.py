@@ -13,7 +13,7 @@ from torch import Tensor
 from charlstm.checkpoints.counters import LARGEST_LOSS, Count, Counters, Nats
 from charlstm.checkpoints.format import WEIGHTS_ONLY, Check, DamagedError
 from charlstm.checkpoints.layout import check_layout, check_weights
-from charlstm.config import Config, parse_config
+from charlstm.config import Config, parse_config, with_former_defaults
 from charlstm.config.training import MAX_PATIENCE
 from charlstm.errors import UserError
 from charlstm.text.vocabulary import Vocabulary
@@ -168,4 +168,4 @@ def _parse_header(header: Mapping[str, Any]) -> tuple[Header | _WeightsHeader, C
         vocabulary = Vocabulary.from_json(header["vocabulary"])
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as problem:
         raise UserError(f"its vocabulary: {problem!s:.200}") from None
-    return fields, parse_config(fields.config, "its configuration"), vocabulary
+    return fields, parse_config(with_former_defaults(fields.config), "its configuration"), vocabulary

@@ -43,7 +43,7 @@ def read_arguments(arguments: Sequence[str], resume: bool, name: str | None, run
 
     Raises UserError if they are none of these.
     """
-    from charlstm.config import Document, read_yaml
+    from charlstm.config import Document, read_recorded, read_yaml
     from charlstm.config.misplaced import SUFFIXES, reject_other_command
     from charlstm.errors import UserError
 
@@ -57,7 +57,7 @@ def read_arguments(arguments: Sequence[str], resume: bool, name: str | None, run
             if not path_exists(run / "config.yaml"):
                 raise UserError(why_no_run(run))
             fixed = ("name", "runs") if run == first else ("name",)
-            return Given(read_yaml(run / "config.yaml"), run.name, run=run, fixed=fixed)
+            return Given(read_recorded(run / "config.yaml"), run.name, run=run, fixed=fixed)
         if is_folder(first) and path_exists(first / "config.yaml"):
             raise UserError(f"{first} is a run. To resume it:  {command('train', first, '--resume')}")
         if (file := configuration_file(arguments[0])) is not None:
@@ -73,7 +73,7 @@ def read_arguments(arguments: Sequence[str], resume: bool, name: str | None, run
         directory = runs / name
         if not path_exists(directory / "config.yaml"):
             raise UserError(f"{directory} is not a run: there is nothing to resume. Leave out --resume to start it")
-        return Given(read_yaml(directory / "config.yaml"), name, run=directory)
+        return Given(read_recorded(directory / "config.yaml"), name, run=directory)
     sources = [_text(one, runs / f"{name}.txt", len(arguments)) for one in arguments]
     return Given(Document("the text", {"corpus": {"source": sources[0] if len(sources) == 1 else sources}}), name)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from charlstm.api import load
 from charlstm.cache import user_cache_folder
 from charlstm.checkpoints.compatibility import changed_settings
 from charlstm.comparison.collect import corpus_text, differing, read_run
@@ -64,7 +65,7 @@ class Trial:
             return False
         saved = self.directory.config()
         changed = changed_settings(saved, self.config, may_change={"source", "initial_run"})
-        if not self._has_recorded_text():
+        if not self._has_text_of(saved):
             old, new = as_yaml(saved.corpus.source), as_yaml(self.config.corpus.source)
             what = f"was {old}, is {new}, another text" if old != new else f"is {new}, whose content has changed"
             changed.append(f"corpus.source {what}")
@@ -103,10 +104,16 @@ class Trial:
         training = self.config.training.model_copy(update={"initial_run": path})
         return self.config.model_copy(update={"training": training})
 
-    def _has_recorded_text(self) -> bool:
-        """Whether the text is the one that the run was trained on, by its content, if that is recorded."""
+    def _has_text_of(self, saved: Config) -> bool:
+        """Whether the text is the one that a run of the configuration ``saved`` was trained on, by its content."""
+        source = self.config.corpus.source
+        digest = self.directory.start.get("corpus_digest")
+        if digest is None:  # a run of an earlier version
+            if source == saved.corpus.source or self.directory.pruned:
+                return True
+            digest = load(self.directory.path, "last", "cpu").header["corpus_digest"]
         try:
-            return self.directory.start.get("corpus_digest") in (None, text_digest(self.config.corpus.source))
+            return bool(digest == text_digest(source))
         except (UserError, OSError):  # whoever needs the text says that it is missing
             return True
 

@@ -19,7 +19,7 @@ class Evaluation:
         characters: characters trained on before it.
         seconds: training time before it, evaluation and sampling excluded.
         nats: mean negative log-likelihood in nats per held-out character.
-        training_split_nats: the same for a sample of the training split; None if it was not scored.
+        training_split_nats: the same for a sample of the training split; None in older runs.
     """
 
     step: int
@@ -57,7 +57,7 @@ class RunResult:
         finished: whether it ended by its budget or by early stopping.
         causal: False for a bidirectional model, whose score is a pseudo-likelihood.
         remark: for the reader, why the scores of training and held-out text part, if they do.
-        training_split_nats: the latest score of the training split in nats per character; None if it was not scored.
+        training_split_nats: the latest score of the training split in nats per character; None in older runs.
         has_validation: whether text is held out; if not, there are no evaluations.
         samples: whether the evaluations score a sample of the held-out text.
         whole_split_nats: the scores on the whole of it of the networks ``best`` and ``last``, at the end of a run whose

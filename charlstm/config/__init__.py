@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from charlstm.config.fields import FieldDoc, describe_fields, json_schema
     from charlstm.config.memory import MemoryConfig
     from charlstm.config.options import CELL_OPTIONS
-    from charlstm.config.reader import read_unchecked, read_yaml
+    from charlstm.config.reader import read_recorded, read_unchecked, read_yaml, with_former_defaults
     from charlstm.config.schema import Config, ModelConfig, ModelOptions
     from charlstm.config.sections import BudgetConfig
     from charlstm.config.sweep import SWEEP_MODELS, SweepConfig
@@ -56,9 +56,11 @@ __all__ = [
     "load_config",
     "load_sweep",
     "parse_config",
+    "read_recorded",
     "read_unchecked",
     "read_yaml",
     "validate",
+    "with_former_defaults",
 ]
 
 _NAMES = {
@@ -72,7 +74,7 @@ _NAMES = {
     "fields": ("FieldDoc", "describe_fields", "json_schema"),
     "memory": ("MemoryConfig",),
     "options": ("CELL_OPTIONS",),
-    "reader": ("read_unchecked", "read_yaml"),
+    "reader": ("read_recorded", "read_unchecked", "read_yaml", "with_former_defaults"),
     "schema": ("Config", "ModelConfig", "ModelOptions"),
     "sections": ("BudgetConfig",),
     "sweep": ("SWEEP_MODELS", "SweepConfig"),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,22 @@ def read_yaml(path: Path) -> Document:
             f"{path}:1: expected sections such as 'model:' at the top level of the file, not a list or text"
         )
     return document
+
+
+def with_former_defaults(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration that a run recorded, with the values of fields that did not exist then: before there was
+    ``model.unigram_bias``, it was false."""
+    model = mapping.get("model")
+    return {**mapping, "model": {"unigram_bias": False, **model}} if isinstance(model, Mapping) else {**mapping}
+
+
+def read_recorded(path: Path) -> Document:
+    """Read the file of the configuration that a run recorded; see :func:`with_former_defaults`.
+
+    Raises UserError as :func:`read_yaml` does.
+    """
+    document = read_yaml(path)
+    return replace(document, data=with_former_defaults(document.data))
 
 
 def read_unchecked(path: Path) -> dict[str, Any]:

@@ -116,9 +116,13 @@ class RunDirectory:
         """The resolved configuration. Raises UserError if this is not a run directory."""
         if not self.exists:
             raise UserError(why_no_run(self.path))
-        from charlstm.config import load_config  # the models: commands that look for a run do without
+        from charlstm.config import (  # the models: commands that look for a run do without
+            Config,
+            read_recorded,
+            validate,
+        )
 
-        return load_config(self.config_file)
+        return validate(Config, read_recorded(self.config_file))
 
     def append_metrics(self, record: dict[str, Any]) -> None:
         self._append(self.metrics_file, json.dumps(record) + "\n")

@@ -64,7 +64,7 @@ def _gap(record: Mapping[str, Any]) -> float:
 
 
 def _noise(record: Mapping[str, Any]) -> float:
-    """The largest gap, in bits, that needs no explanation; the standard error may be unknown."""
+    """The largest gap, in bits, that needs no explanation. Runs of older versions have no standard error."""
     return max(SMALL_GAP, NOISE * bits(record.get("gap_nats_standard_error") or 0.0))
 
 

@@ -23,6 +23,9 @@ from charlstm.training.held_out_sample import HeldOutSample
 from charlstm.training.loader import BatchSource
 from charlstm.training.schedule import Schedule
 
+NEWER_COUNTERS = ("high_loss_steps", "kept_step", "kept_epochs", "kept_seconds")
+"""Older checkpoints do not have them."""
+
 
 @dataclass
 class TrainingState:
@@ -111,5 +114,7 @@ class TrainingState:
         for part, expected in self.numbers().items():
             differences |= {f"{part}.{name}" for name in expected.keys() ^ numbers[part].keys()}
         differences -= {"random.cuda", "random.mps"}  # a run may be resumed on another device
-        if mismatches := sorted(differences):
+        differences -= {f"counters.{name}" for name in NEWER_COUNTERS}
+        mismatches = sorted(differences)
+        if mismatches:
             raise UserError(f"the checkpoint does not fit this run: {', '.join(mismatches[:5])} missing or unexpected")

@@ -64,7 +64,10 @@ class Validator:
 
     def choose_sample(self, is_whole: bool = False) -> HeldOutSample | None:
         """Choose what this and all later evaluations score of the validation split, unless the run has chosen it
-        already: the whole split if ``is_whole``. Returns it if it was chosen now."""
+        already; returns it if it was chosen now.
+
+        It is the whole split if ``is_whole``, and in a run of an older version, whose evaluations have scored it.
+        """
         if self._whole is None:
             return None
         before = self._state.held_out_sample
@@ -82,11 +85,10 @@ class Validator:
         characters (None: those that were trained on so far)."""
         if self._whole is None:
             return None
-        characters = self._count(self._whole)
-        if is_whole:
+        characters, counters = self._count(self._whole), self._state.counters
+        if is_whole or counters.best_nats is not None:
             return HeldOutSample(characters, characters)
-        trained = self._state.counters.characters if trained is None else trained
-        return held_out_sample(self._training, trained, characters)
+        return held_out_sample(self._training, counters.characters if trained is None else trained, characters)
 
     @property
     def is_sampling(self) -> bool:

@@ -115,6 +115,13 @@ def test_logs_are_flushed_before_the_checkpoint(make_trainer, make_config, monke
     assert [name for name in order if name] == ["metrics.jsonl", "samples.txt", "last.safetensors"]
 
 
+def test_runs_from_before_the_unigram_bias_started_at_zero(run):
+    assert run.config().model.unigram_bias is True
+    text = run.config_file.read_text()
+    run.config_file.write_text("".join(line for line in text.splitlines(True) if "unigram_bias" not in line))
+    assert run.config().model.unigram_bias is False
+
+
 def test_finished_follows_the_last_end_record(run):
     assert not run.finished
     for stop_reason, expected in (("stopped", False), ("budget", True), ("diverged", False), ("early_stopping", True)):

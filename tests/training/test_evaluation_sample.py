@@ -170,6 +170,20 @@ def test_automatic_size_is_chosen_once_and_kept(make, monkeypatch):
     assert {e.characters_scored for e in of(Evaluated, again.run())} == {1100}
 
 
+def test_run_of_an_older_version_still_scores_the_whole_split(make):
+    trainer = make()
+    trainer.evaluations.always_scores_whole_split = True
+    for event in trainer.run():
+        if isinstance(event, Evaluated):
+            trainer.request_stop()
+    again = make()
+    again.resume()
+    again.state.held_out_sample = None  # as loaded from a checkpoint without it
+    events = list(again.run())
+    assert {e.characters_scored for e in of(Evaluated, events)} == {3200}
+    assert not of(WholeSplitScored, events)
+
+
 def test_setting_cannot_change_on_resume(make):
     trainer = make()
     for _ in trainer.run():
