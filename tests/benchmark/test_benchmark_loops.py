@@ -18,6 +18,7 @@ CPU = torch.device("cpu")
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="the interpreter runs on machines without a GPU")
 def test_loops_take_turns_and_medians_count(monkeypatch):
+    pytest.importorskip("triton", minversion="3.7")  # see test_persistent.py
     one_program = Tiles(1, 16, 64)
     monkeypatch.setattr(loops, "division_of", lambda _: Division(one_program, one_program))
     numbers, order = count(1), []
