@@ -36,7 +36,7 @@ class Triton:
     def refuses(self, cell: Cell, weights: Weights, x: Tensor) -> str | None:  # noqa: ARG002
         device, param_dtype = weights.weight_hh.device, weights.weight_hh.dtype
         compute_dtype = matmul_dtype(weights.weight_hh)
-        refusal = _device_refusal(device, compute_dtype) or tracing(weights, x)
+        refusal = _device_refusal(device, compute_dtype) or tracing(weights, x) or _not_installed()
         if refusal:
             return refusal
         for dtype, supported in ((param_dtype, PARAM_DTYPES), (compute_dtype, COMPUTE_DTYPES)):
@@ -61,7 +61,7 @@ def clear_plan_cache() -> None:
 
 def _device_refusal(device: torch.device, compute_dtype: torch.dtype) -> str | None:
     if device.type == "cpu" and interpreting():
-        return _not_installed()
+        return None
     if device.type != "cuda" or torch.version.hip is not None:
         return "it runs on NVIDIA GPUs"
     if interpreting():
@@ -71,7 +71,7 @@ def _device_refusal(device: torch.device, compute_dtype: torch.dtype) -> str | N
     if capability < required:
         actual, minimum = (".".join(map(str, version)) for version in (capability, required))
         return f"it needs a GPU of compute capability {minimum} or higher; this one has {actual}"
-    return _not_installed()
+    return None
 
 
 @cache
