@@ -35,6 +35,14 @@ def test_loops_take_turns_and_medians_count(monkeypatch):
     assert one.microseconds[GRAPH] == pytest.approx((9 / 2, 10 / 2))
     assert one.microseconds[f"{CUDNN} float16"] == pytest.approx((15 / 2, 16 / 2))
     assert one.to_json()["hidden_size"] == 64
+    assert loops.summary(one).startswith("lstm, 64 units, batch 3: graph 4.50 and 5.00, one kernel 5.50 and 6.00, ")
+
+    def wrong(self, *_):
+        return [torch.full((1,), float(self.__dict__.setdefault("calls", count()).__next__() % 2))] * len(self.names)
+
+    monkeypatch.setattr(loops.Example, "__call__", wrong)
+    one = measure_loops(CELLS["lstm"], 64, 3, 2, 1, CPU, time)
+    assert one.left_out[KERNEL].startswith("its results differ from those of the graph: y by ")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="the interpreter runs on machines without a GPU")

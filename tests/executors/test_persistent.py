@@ -384,7 +384,7 @@ def test_trial_that_fails_leaves_its_reason(shape, monkeypatch):
     assert list(result) == ["error"]
     assert "cuda" in result["error"].lower()
     monkeypatch.setattr(trial, "COMMAND", "raise ImportError('no such module')")
-    with pytest.raises(trial.TrialError, match="^ImportError: no such module$"):
+    with pytest.raises(trial.TrialError, match=r"^ImportError: no such module$"):
         trial.trial_in_process(shape, Division(TILES, None))
 
 

@@ -7,7 +7,7 @@ import math
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple
 from typing import Any
 
@@ -116,22 +116,18 @@ def compare_loops(shape: Shape, division: Division) -> dict[str, Any]:
     plans = {"graph": graph, "kernel": Plan(shape, capture=True, division=division)}
     run = Example(shape)
     results = {name: run(plan, graph) for name, plan in plans.items()}
-    tolerance = TOLERANCES[shape.compute_dtype]
-    pairs = zip(run.names, *results.values(), strict=True)
-    differs = [f"{name} by {difference(a, b):.2g}" for name, a, b in pairs if not agree(a, b, tolerance)]
-    if differs:
-        return {"agree": False, "differs": ", ".join(differs)}
+    if differs := differing(run.names, results["graph"], results["kernel"], TOLERANCES[shape.compute_dtype]):
+        return {"agree": False, "differs": differs}
     seconds: dict[str, list[list[float]]] = {name: [[], []] for name in plans}
     for _ in range(ROUNDS):
         for name, plan in plans.items():
             for times, loop in zip(seconds[name], plan.loops, strict=True):
                 times.append(gpu_seconds(loop) / shape.steps)
-    repeated = zip(run.names, results["kernel"], run(plans["kernel"], graph), strict=True)
-    differs = [name for name, a, b in repeated if not torch.equal(a, b)]
+    differs = differing(run.names, results["kernel"], run(plans["kernel"], graph), 0.0)
     return {
         **{name: [statistics.median(times) for times in passes] for name, passes in seconds.items()},
         "agree": not differs,
-        "differs": "".join(f"{name} changes; " for name in differs),
+        "differs": f"from one time to the next {differs}",
     }
 
 
@@ -151,6 +147,12 @@ def agree(a: Tensor, b: Tensor, tolerance: float) -> bool:
     """Whether two tensors differ by at most ``tolerance`` times the largest absolute value; false if one is not
     finite."""
     return difference(a, b) <= tolerance
+
+
+def differing(names: Sequence[str], a: Sequence[Tensor], b: Sequence[Tensor], tolerance: float) -> str:
+    """The results that do not agree, each with its :func:`difference`; empty if all do."""
+    results = zip(names, a, b, strict=True)
+    return ", ".join(f"{name} by {difference(x, y):.2g}" for name, x, y in results if not agree(x, y, tolerance))
 
 
 def difference(a: Tensor, b: Tensor) -> float:
