@@ -175,5 +175,7 @@ def measure_all(
 ) -> Iterator[LoopTimes]:
     """The times of each cell and size (hidden size, batch, steps), on an NVIDIA GPU."""
     for name, (hidden_size, batch, steps) in product(cells, sizes):
-        yield measure_loops(CELLS[name], hidden_size, batch, steps, rounds, device, gpu_seconds)
-        torch.cuda.empty_cache()
+        with torch.cuda.device(device):  # whose stream the events are recorded on
+            one = measure_loops(CELLS[name], hidden_size, batch, steps, rounds, device, gpu_seconds)
+            torch.cuda.empty_cache()
+        yield one

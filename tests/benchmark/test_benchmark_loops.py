@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from itertools import count
 
 import pytest
@@ -58,3 +59,20 @@ def test_what_cannot_run_is_left_out_with_the_reason(monkeypatch):
 def test_default_sizes_are_those_of_one_layer():
     assert len(loops.default_sizes()) == 20
     assert loops.default_sizes()[0] == (256, 16)
+
+
+def test_measured_gpu_is_the_current_one(monkeypatch):
+    current = [0]
+
+    @contextmanager
+    def on(device):
+        current.append(device.index)
+        yield
+        current.pop()
+
+    monkeypatch.setattr(torch.cuda, "device", on)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    monkeypatch.setattr(loops, "measure_loops", lambda *_: current[-1])
+    assert [(one, *current) for one in loops.measure_all(["lstm"], [(64, 2, 3)], 1, torch.device("cuda", 1))] == [
+        (1, 0)
+    ]

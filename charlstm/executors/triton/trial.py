@@ -24,8 +24,10 @@ STEPS = 64
 """Steps of a measured loop."""
 ROUNDS = 7
 """Measurements of each loop, which take turns."""
-TOLERANCES = {torch.bfloat16: 5e-2, torch.float32: 5e-3}
-"""Largest difference between the results of both loops, relative to the largest value; TF32 counts as float32."""
+TOLERANCES = {torch.bfloat16: 5e-2, torch.float32: 5e-2}
+"""Largest difference between the results of both loops, relative to the largest value; TF32 counts as float32. cuBLAS
+may round to TF32 in another way than the kernels: on a CPU, truncated operands instead of rounded ones changed a result
+of lstm_no_forget_gate by 0.024 in 64 steps, as those in bfloat16 did whose products are rounded."""
 LAUNCHING = 2_000_000
 """Cycles of the GPU, about a millisecond, in which the CPU launches what is timed."""
 TIME_LIMIT = 180
