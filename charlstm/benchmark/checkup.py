@@ -20,6 +20,7 @@ from charlstm.cache import user_cache_folder
 from charlstm.cells import CELLS
 from charlstm.errors import UserError
 from charlstm.executors.cpp.build import kernels
+from charlstm.executors.triton.kernels import launch_error
 from charlstm.hardware.device import resolve_device, resolve_precision
 from charlstm.hardware.main_memory import format_bytes, free_main_memory
 
@@ -47,6 +48,11 @@ def checks(runs: Path) -> Iterator[Check]:
     yield _device()
     yield _compiler()
     device = resolve_device("auto")
+    if device.type == "cuda" and find_spec("triton") is not None:
+        error = launch_error(device)
+        yield Check(
+            "Triton", error or "works", "install gcc and the headers of Python, or a newer driver" if error else ""
+        )
     yield Check("precision", f"training.precision=auto is {resolve_precision('auto', device, CELLS['lstm'])} here")
     yield _memory()
     yield _folder("cache", user_cache_folder(), "set CHARLSTM_CACHE to a folder that is writable")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cache, partial
 from itertools import product
 from statistics import median
 from typing import Any
@@ -17,7 +17,7 @@ from charlstm.cells import CELLS, Cell
 from charlstm.executors.precision import float32_matmul_precision
 from charlstm.executors.triton.choice import division_of
 from charlstm.executors.triton.plans import Plan, Shape
-from charlstm.executors.triton.trial import Example, gpu_seconds
+from charlstm.executors.triton.trial import TOLERANCES, Example, differing, gpu_seconds
 
 BATCHES, HIDDEN_SIZES, STEPS = (16, 32, 64, 128, 256), (256, 512, 1024, 2048), 128
 GRAPH, KERNEL, CUDNN = "graph", "one kernel", "cuDNN"
@@ -68,7 +68,7 @@ def measure_loops(
                     for run in both:
                         run()
             except Exception as error:  # of Triton, of CUDA, or of cuDNN
-                left_out[name] = str(error).partition("\n")[0]
+                left_out[name] = str(error).partition("\n")[0] or type(error).__name__
             else:
                 passes[name] = both
         seconds: dict[str, list[list[float]]] = {name: [[], []] for name in passes}
@@ -81,6 +81,12 @@ def measure_loops(
         for name, (forward, backward) in seconds.items()
     }
     return LoopTimes(cell.name, hidden_size, batch, steps, microseconds, left_out)
+
+
+def summary(one: LoopTimes) -> str:
+    """The times of a size in a line."""
+    times = ("{} {:.2f} and {:.2f}".format(name, *both) for name, both in one.microseconds.items())
+    return f"{one.cell}, {one.hidden_size} units, batch {one.batch}: {', '.join(times) or 'nothing was measured'}"
 
 
 def rows(measured: Sequence[LoopTimes]) -> list[list[str]]:
@@ -117,13 +123,14 @@ def _candidates(
         stream,
         precision,
     )
-    yield GRAPH, lambda: _plan_passes(Plan(shape, capture=True))
+    graph = cache(partial(Plan, shape, capture=True))
+    yield GRAPH, lambda: _plan_passes(graph(), graph())
     division = division_of(shape)
 
     def one_kernel() -> Passes:
         if isinstance(division, str):
             raise ValueError(division)
-        return _plan_passes(Plan(shape, True, division))
+        return _plan_passes(Plan(shape, True, division), graph())
 
     yield KERNEL, one_kernel
     for dtype in (torch.bfloat16, torch.float16) if cell.torch is not None else ():
@@ -131,8 +138,12 @@ def _candidates(
         yield name, partial(_torch_passes, cell, hidden_size, batch, steps, device, dtype)
 
 
-def _plan_passes(plan: Plan) -> Passes:
-    Example(plan.shape)(plan)  # fills the buffers
+def _plan_passes(plan: Plan, graph: Plan) -> Passes:
+    """The loops of a plan, on buffers that are filled, and whose results are those of the graph."""
+    run = Example(plan.shape)
+    expected, results = run(graph, graph), run(plan, graph)
+    if differs := differing(run.names, expected, results, TOLERANCES[plan.shape.compute_dtype]):
+        raise ValueError(f"its results differ from those of the graph: {differs}")
     forward, backward = plan.loops
     return forward, backward
 
@@ -164,5 +175,7 @@ def measure_all(
 ) -> Iterator[LoopTimes]:
     """The times of each cell and size (hidden size, batch, steps), on an NVIDIA GPU."""
     for name, (hidden_size, batch, steps) in product(cells, sizes):
-        yield measure_loops(CELLS[name], hidden_size, batch, steps, rounds, device, gpu_seconds)
-        torch.cuda.empty_cache()
+        with torch.cuda.device(device):  # whose stream the events are recorded on
+            one = measure_loops(CELLS[name], hidden_size, batch, steps, rounds, device, gpu_seconds)
+            torch.cuda.empty_cache()
+        yield one

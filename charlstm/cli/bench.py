@@ -187,7 +187,7 @@ def bench(
 def _measure_loops(sizes: list[str], cells: list[str], rounds: int, device: str, as_json: bool) -> None:
     from charlstm import console
     from charlstm.benchmark import Size, describe_machine, machine_facts
-    from charlstm.benchmark.loops import STEPS, default_sizes, measure_all
+    from charlstm.benchmark.loops import STEPS, LoopTimes, default_sizes, measure_all, summary
     from charlstm.errors import UserError
     from charlstm.hardware.device import resolve_device
 
@@ -198,7 +198,10 @@ def _measure_loops(sizes: list[str], cells: list[str], rounds: int, device: str,
         raise UserError(f"--loops needs an NVIDIA GPU; the device is {gpu}")
     facts = machine_facts(gpu)
     shapes = [(s.hidden_size, s.batch, s.steps) for s in parsed] or [(*size, STEPS) for size in default_sizes()]
-    measured = list(measure_all(cells, shapes, rounds, gpu))
+    measured: list[LoopTimes] = []
+    for one in measure_all(cells, shapes, rounds, gpu):
+        measured.append(one)
+        console.note(summary(one))  # also what an interrupted measurement leaves
     if as_json:
         console.out_json({"machine": facts, "measurements": [one.to_json() for one in measured]}, indent=2)
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from itertools import count
 
 import pytest
@@ -35,6 +36,14 @@ def test_loops_take_turns_and_medians_count(monkeypatch):
     assert one.microseconds[GRAPH] == pytest.approx((9 / 2, 10 / 2))
     assert one.microseconds[f"{CUDNN} float16"] == pytest.approx((15 / 2, 16 / 2))
     assert one.to_json()["hidden_size"] == 64
+    assert loops.summary(one).startswith("lstm, 64 units, batch 3: graph 4.50 and 5.00, one kernel 5.50 and 6.00, ")
+
+    def wrong(self, *_):
+        return [torch.full((1,), float(self.__dict__.setdefault("calls", count()).__next__() % 2))] * len(self.names)
+
+    monkeypatch.setattr(loops.Example, "__call__", wrong)
+    one = measure_loops(CELLS["lstm"], 64, 3, 2, 1, CPU, time)
+    assert one.left_out[KERNEL].startswith("its results differ from those of the graph: y by ")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="the interpreter runs on machines without a GPU")
@@ -50,3 +59,20 @@ def test_what_cannot_run_is_left_out_with_the_reason(monkeypatch):
 def test_default_sizes_are_those_of_one_layer():
     assert len(loops.default_sizes()) == 20
     assert loops.default_sizes()[0] == (256, 16)
+
+
+def test_measured_gpu_is_the_current_one(monkeypatch):
+    current = [0]
+
+    @contextmanager
+    def on(device):
+        current.append(device.index)
+        yield
+        current.pop()
+
+    monkeypatch.setattr(torch.cuda, "device", on)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    monkeypatch.setattr(loops, "measure_loops", lambda *_: current[-1])
+    assert [(one, *current) for one in loops.measure_all(["lstm"], [(64, 2, 3)], 1, torch.device("cuda", 1))] == [
+        (1, 0)
+    ]

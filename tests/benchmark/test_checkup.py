@@ -64,3 +64,19 @@ def test_gpu_that_does_not_answer_is_one_line(monkeypatch):
 
     monkeypatch.setattr(checkup, "resolve_device", fail)
     assert checkup._device().result == "CUDA cannot be used: the driver is too old"
+
+
+@pytest.mark.parametrize("error", [None, "Triton fails here: Failed to find C compiler"])
+def test_kernels_that_cannot_be_launched_have_a_remedy(monkeypatch, error):
+    for attribute, value in {
+        "kernels": lambda *_: object(),
+        "resolve_device": lambda _: torch.device("cuda"),
+        "resolve_precision": lambda *_: "bfloat16",
+        "_device": lambda: checkup.Check("device", "a GPU"),
+        "find_spec": lambda _: object(),
+        "launch_error": lambda _: error,
+    }.items():
+        monkeypatch.setattr(checkup, attribute, value)
+    check = results()["Triton"]
+    assert check.result == (error or "works")
+    assert ("gcc" in check.remedy) == bool(error)

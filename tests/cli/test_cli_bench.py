@@ -22,6 +22,7 @@ from charlstm.benchmark import (
     environment,
     networks,
 )
+from charlstm.benchmark.loops import LoopTimes
 from charlstm.benchmark.round_robin import Speed
 from charlstm.cli.bench_output import bar, left_out, table
 
@@ -259,3 +260,16 @@ def test_loops_are_measured_on_a_gpu_only(charlstm, options, message):
     result = charlstm("bench", "--loops", "--device", "cpu", *options)
     assert result.code == 2
     assert message in result.err
+
+
+def test_interrupted_measurement_of_loops_leaves_what_was_measured(charlstm, monkeypatch):
+    def measure_all(cells, shapes, rounds, device):
+        yield LoopTimes(cells[0], *shapes[0], {"graph": (5.0, 6.25)}, {})
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("charlstm.hardware.device.resolve_device", lambda _: torch.device("cuda", 0))
+    monkeypatch.setattr("charlstm.benchmark.machine_facts", lambda _: {})
+    monkeypatch.setattr("charlstm.benchmark.loops.measure_all", measure_all)
+    result = charlstm("bench", "--loops", "--size", "1x256,32,128")
+    assert result.code == 130
+    assert "lstm, 256 units, batch 32: graph 5.00 and 6.25\n" in result.err

@@ -28,6 +28,13 @@ def division_of(shape: Shape) -> Division:
     return division
 
 
+def assert_agree(shape: Shape, division: Division) -> None:
+    """The results of kernels are those of a graph."""
+    run, graph = trial.Example(shape), Plan(shape, True)
+    both = (run(plan, graph) for plan in (graph, Plan(shape, True, division)))
+    assert trial.differing(run.names, *both, trial.TOLERANCES[shape.compute_dtype]) == ""
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
 @pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize("name", CELLS)
@@ -35,10 +42,7 @@ def test_one_kernel_agrees_with_a_graph_of_many(name, size, dtype):
     shape = shape_of(name, size, dtype, 50)
     division = division_of(shape)
     with float32_matmul_precision(shape.device, tf32=True):
-        run = trial.Example(shape)
-        graph, kernel = (run(Plan(shape, True, each)) for each in (Division(), division))
-    for a, b in zip(graph, kernel, strict=True):
-        assert trial.agree(a, b, trial.TOLERANCES[dtype])
+        assert_agree(shape, division)
 
 
 @pytest.mark.parametrize("name", ["lstm", "gru_reset_before"])
@@ -69,15 +73,12 @@ def test_program_that_waits_in_vain_gives_up(monkeypatch):
 def test_kernel_of_one_pass_beside_a_graph_of_the_other(passes):
     shape = shape_of("gru_reset_before", (32, 256), torch.bfloat16, 50)
     division = Division(**{passes: getattr(division_of(shape), passes)})
-    run = trial.Example(shape)
-    graph, mixed = (run(Plan(shape, True, each)) for each in (Division(), division))
-    for a, b in zip(graph, mixed, strict=True):
-        assert trial.agree(a, b, trial.TOLERANCES[torch.bfloat16])
+    assert_agree(shape, division)
 
 
 def test_measurement_of_both_loops():
     shape = shape_of("lstm", (32, 256), torch.bfloat16, trial.STEPS)
     measured = trial.trial_in_process(shape, division_of(shape))
-    assert measured["agree"] is True
+    assert measured.get("agree") is True, measured
     for seconds in (*measured["kernel"], *measured["graph"]):
-        assert 0 < seconds < 1e-3
+        assert 0 < seconds < 1e-2  # other tests use the GPU, too

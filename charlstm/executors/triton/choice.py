@@ -27,6 +27,8 @@ _restored: set[str] = set()
 """Sizes that were restored, and whose kernels have not been tested here yet."""
 _refused: dict[str, str] = {}
 """For sizes whose kernels failed, the reason."""
+_unknown: dict[str, str] = {}
+"""For sizes whose trial said nothing about their kernels, the reason."""
 _facts: dict[str, tuple[object, ...]] = {}
 """For each size that was measured, what its measurement is cached under."""
 
@@ -37,8 +39,8 @@ def choices() -> dict[str, list[str]]:
 
 
 def refused() -> dict[str, str]:
-    """For each size whose kernels failed, in words, why."""
-    return dict(_refused)
+    """For each size whose kernels failed, or could not be measured, in words, why."""
+    return _unknown | _refused
 
 
 def restore_choices(saved: Mapping[str, Sequence[str]]) -> None:
@@ -151,7 +153,7 @@ def _faster(shape: Shape, size: str) -> tuple[str, ...]:
     measured = _measured(shape, division, size)
     reason = measured.get("error")
     if reason is None and measured.get("agree") is False:
-        reason = "its results differ from those of the CUDA graph"
+        reason = f"its results differ from those of the CUDA graph: {measured.get('differs')}"
     if reason is not None:
         _refused[size] = str(reason)
     if measured.get("agree") is not True:
@@ -170,5 +172,6 @@ def _measured(shape: Shape, division: Division, size: str) -> Mapping[str, Any]:
     _facts[size] = (torch.version.cuda, triton.__version__, size, division, *sources)
     try:
         return cached_measurement(CACHE, _facts[size], lambda: trial_in_process(shape, division))
-    except TrialError:
+    except TrialError as error:
+        _unknown[size] = f"not measured: {error}"
         return {}
