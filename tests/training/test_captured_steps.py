@@ -259,6 +259,27 @@ def test_number_of_layouts_is_limited(train, monkeypatch, capturing):
     assert len(capturing) == 1
 
 
+@pytest.mark.parametrize("model", [{}, {"executor": "reference", "weight_drop": 0.2}], ids=["eager", "reference"])
+def test_no_autograd_node_of_a_parameter_outlives_a_step(train, monkeypatch, model):
+    """A node of a launched step would add its gradient on the stream of that step, outside of a later capture."""
+    loss, found = TrainingStep.loss, []
+
+    def node(p):
+        return p.view_as(p).grad_fn.next_functions[0][0]
+
+    def marked_loss(step, *arguments):
+        found.extend("used" in node(p).metadata for p in step._model.parameters())
+        result = loss(step, *arguments)
+        for p in step._model.parameters():
+            node(p).metadata["used"] = True
+        return result
+
+    monkeypatch.setattr(TrainingStep, "loss", marked_loss)
+    train("run", model, {"budget": {"steps": 4}}, False)
+    assert found
+    assert not any(found)
+
+
 def test_only_a_single_process_on_an_nvidia_gpu_captures():
     assert "NVIDIA" in why_not_captured(CPU, SINGLE_PROCESS)
     assert why_not_captured(torch.device("cuda"), SINGLE_PROCESS) is None
