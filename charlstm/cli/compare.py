@@ -84,8 +84,8 @@ def compare(
         str | None,
         typer.Option(
             autocompletion=completion.words("weights", "nothing", "all"),
-            help="What remains of runs that are measured. all: their checkpoints; weights: the best checkpoint; "
-            "nothing: metrics and measurements, so that they cannot be sampled. Default: weights. Only for experiments "
+            help="What is kept of measured runs. all: their checkpoints; weights: the best checkpoint; nothing: "
+            "metrics and measurements, so that the runs cannot be sampled. Default: weights. Only for experiments "
             "on memory.",
         ),
     ] = None,

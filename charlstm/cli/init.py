@@ -24,8 +24,8 @@ def init(
 ) -> None:
     """Write a configuration for a text, in which a comment explains each field.
 
-    For example: charlstm init my-text.txt. Its settings are chosen by the size of the text, as charlstm train does it
-    without a configuration. A JSON Schema is written next to it, with which editors check it while you type.
+    For example: charlstm init my-text.txt. Its settings are chosen by the size of the text, as charlstm train chooses
+    them without a configuration. Editors check the file while you type, by a JSON Schema that is written next to it.
     """
     import json
 
