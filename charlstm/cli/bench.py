@@ -147,7 +147,7 @@ def bench(
     if "float16" in (precision or ()) and (others := [name for name in executor or () if name not in TORCH]):
         raise UserError(f"--precision float16 is for torch.nn; {others[0]} computes in float32 or bfloat16")
     if CAPTURED in (executor or ()) and not plan.training:
-        raise UserError(f"--executor {CAPTURED} is for training: captured are its steps")
+        raise UserError(f"--executor {CAPTURED} captures training steps: leave out --sampling")
     if not quick and len(plan.parts()) > 1:
         console.note(
             f"{len(plan.parts())} measurements; large networks take minutes each; --quick takes less than a minute"

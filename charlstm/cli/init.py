@@ -42,7 +42,7 @@ def init(
     from charlstm.training.size_defaults import FRACTION, chosen_by, chosen_sections, chosen_text
 
     if STANDARD_INPUT in texts:
-        raise UserError("init describes texts that stay: save standard input as a file first")
+        raise UserError("init needs texts in files: save standard input as a file first")
     if configs := [text for text in texts if configuration_file(text) is not None and text not in catalog_names()]:
         raise UserError(f"{configs[0]} is a configuration: init takes texts")
     file = out or Path(f"{run_name(texts)}.yaml")
