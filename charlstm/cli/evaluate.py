@@ -131,7 +131,10 @@ def evaluate(
     ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
-    """Score a text or a split, every character once, or restore deleted characters (--restore)."""
+    """Score a text or a split, every character once, or restore deleted characters (--restore).
+
+    For example: charlstm evaluate latest --text other.txt.
+    """
     from charlstm import console
     from charlstm.errors import UserError
     from charlstm.progress_line import ProgressLine
