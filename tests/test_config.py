@@ -405,7 +405,7 @@ def test_omitted_options_take_the_default_of_the_cell(
         ("{cell: leaky, leak_rate: 0}", "model.leak_rate: expected number from 1e-6 to 1 | [smallest, largest]"),
         ("{cell: leaky, leak_rate: [0.5]}", "model.leak_rate: expected number from 1e-6 to 1 | [smallest, largest]"),
         ("{cell: leaky, leak_rate: [0.5, 0.1]}", "model.leak_rate: expected [smallest, largest], found [0.5, 0.1]"),
-        ("{cell: esn, front_end: embedding}", "model.front_end: cell: esn trains only its readout"),
+        ("{cell: esn, front_end: embedding}", "model.front_end: cell: esn trains only its output layer"),
         ("{cell: esn, embedding_size: 3}", "model.embedding_size: has no effect with front_end: one_hot"),
         ("{cell: esn, washout: 64}", "model.washout: expected a whole number below training.sequence_length, 64"),
         (

@@ -1,5 +1,5 @@
 """The echo state network (Jaeger 2001, "The 'echo state' approach"; Jaeger & Haas 2004, "Harnessing nonlinearity"): a
-random network that is not trained, and a trained readout.
+random network that is not trained, and a trained output layer.
 
     h_t = (1 - a) * h_{t-1} + a * tanh(W x_t + U h_{t-1})
 

@@ -23,20 +23,20 @@ def bench(
     size: Annotated[
         list[str] | None,
         typer.Option(
-            help="Size to measure: LAYERSxHIDDEN,BATCH,STEPS; may be repeated.",
+            help="Size to measure: LAYERSxHIDDEN,BATCH,STEPS. May be repeated.",
             show_default="1x256,32,64 2x512,64,100 1x1024,32,128; on a GPU 1x512,64,128 2x1024,128,128 3x2048,128,128",
         ),
     ] = None,
     cell: Annotated[
         list[str] | None,
-        typer.Option(autocompletion=completion.cells, help="Cell to measure; may be repeated.", show_default="all"),
+        typer.Option(autocompletion=completion.cells, help="Cell to measure. May be repeated.", show_default="all"),
     ] = None,
     executor: Annotated[
         list[str] | None,
         typer.Option(
             autocompletion=completion.executors,
-            help="Executor to train with, torch.nn, or on an NVIDIA GPU torch.nn-captured, whose training steps are "
-            "CUDA graphs, as are those of all executors there; may be repeated.",
+            help="Executor to train with, or torch.nn; on an NVIDIA GPU also torch.nn-captured, whose training "
+            "steps are CUDA graphs, as those of all executors there. May be repeated.",
             show_default="all but reference",
         ),
     ] = None,
@@ -44,7 +44,7 @@ def bench(
         list[str] | None,
         typer.Option(
             autocompletion=completion.words(*PRECISIONS),
-            help="float32, bfloat16, or on an NVIDIA GPU for torch.nn float16; may be repeated.",
+            help="float32 or bfloat16; on an NVIDIA GPU, for torch.nn, also float16. May be repeated.",
             show_default="all; float32 where bfloat16 is emulated",
         ),
     ] = None,
@@ -60,7 +60,7 @@ def bench(
     texts: Annotated[
         list[int] | None,
         typer.Option(
-            min=1, help="Number of texts that are sampled in parallel; may be repeated.", show_default="1 and 64"
+            min=1, help="Number of texts that are sampled in parallel. May be repeated.", show_default="1 and 64"
         ),
     ] = None,
     loops: Annotated[
@@ -76,7 +76,8 @@ def bench(
     device: Annotated[
         str,
         typer.Option(
-            autocompletion=completion.devices, help="auto, cpu, cuda, cuda:N or mps; auto: a GPU if there is one."
+            autocompletion=completion.devices,
+            help="auto, cpu, cuda, cuda:N or mps; auto: a GPU if there is one, else the CPU.",
         ),
     ] = "auto",
     plot: Annotated[
@@ -146,7 +147,7 @@ def bench(
     if "float16" in (precision or ()) and (others := [name for name in executor or () if name not in TORCH]):
         raise UserError(f"--precision float16 is for torch.nn; {others[0]} computes in float32 or bfloat16")
     if CAPTURED in (executor or ()) and not plan.training:
-        raise UserError(f"--executor {CAPTURED} is for training: captured are its steps")
+        raise UserError(f"--executor {CAPTURED} captures training steps: leave out --sampling")
     if not quick and len(plan.parts()) > 1:
         console.note(
             f"{len(plan.parts())} measurements; large networks take minutes each; --quick takes less than a minute"

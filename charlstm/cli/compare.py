@@ -84,8 +84,8 @@ def compare(
         str | None,
         typer.Option(
             autocompletion=completion.words("weights", "nothing", "all"),
-            help="What remains of runs that are measured. all: their checkpoints; weights: the best checkpoint; "
-            "nothing: metrics and measurements, so that they cannot be sampled. Default: weights. Only for experiments "
+            help="What is kept of measured runs. all: their checkpoints; weights: the best checkpoint; nothing: "
+            "metrics and measurements, so that the runs cannot be sampled. Default: weights. Only for experiments "
             "on memory.",
         ),
     ] = None,
@@ -133,7 +133,7 @@ def compare(
             if dry_run:
                 print_memory_plan(config, folder, list(only or []), full)
                 return
-            check_folder(folder, "a comparison of memories")
+            check_folder(folder, "experiments on memory")
             run_memory_comparison(
                 context.obj, config, folder, command_line, list(only or []), jobs, cluster, overwrite, keep_files, full
             )
@@ -163,7 +163,7 @@ def compare(
         from charlstm.memory.agreement import is_memory_comparison
 
         if len(paths) > 1 and all(map(is_memory_comparison, paths)):
-            refuse(context, "with comparisons of memories, whose verdicts are only printed", "runs", "name")
+            refuse(context, "with experiments on memory, whose verdicts are only printed", "runs", "name")
             _print_agreement(paths)
             return
         if len(paths) == 1 and name is None:
@@ -208,7 +208,7 @@ def _report_run(path: Path) -> None:
 
 
 def _print_agreement(paths: list[Path]) -> None:
-    """Print whether repetitions of a comparison of memories come to the same verdicts."""
+    """Print whether repetitions of experiments on memory come to the same verdicts."""
     from charlstm import console
     from charlstm.memory.agreement import agreement_rows, summary
 

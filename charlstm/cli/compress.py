@@ -41,8 +41,8 @@ def compress(
         bool,
         typer.Option(
             "--learn",
-            help="Train the readout on each character once it is coded, which often makes the file smaller. The run is "
-            "not changed.",
+            help="Train the output layer on each character once it is coded, which often makes the file smaller. "
+            "The run is not changed.",
         ),
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file to write if it exists.")] = False,

@@ -24,7 +24,7 @@ def config(
         typer.Argument(
             autocompletion=completion.words(*ACTIONS),
             help="list: the ready configurations; show NAME: print one; copy NAME [FILE]: write one into a file. "
-            "Without it, the fields are printed.",
+            "Without an action, the fields are printed.",
         ),
     ] = None,
     name: Annotated[str | None, typer.Argument(help="The name of a ready configuration.")] = None,

@@ -61,7 +61,7 @@ def corpus(
     ] = True,
     json_: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """See what texts there are, download one, or see what a trainer needs to know of any text.
+    """List the texts of the catalog, download one, or print the statistics of any text.
 
     For example: charlstm corpus show my-text.txt. It prints sizes, frequent and rare characters, lines, repetitions,
     and the bits of 1- to 5-gram models, with which a trained model can be compared.

@@ -38,8 +38,8 @@ def decompress(
 ) -> None:
     """Restore a file that charlstm compress compressed, with the same run, and check that it is the original.
 
-    charlstm decompress runs/war-and-peace chapter.txt.clstm writes chapter.txt. Another checkpoint, even of the same
-    run, predicts something else and is refused; so is a damaged file. Nothing is written then.
+    charlstm decompress runs/war-and-peace chapter.txt.clstm writes chapter.txt. A damaged file and another checkpoint,
+    even of the same run, are refused, and nothing is written.
     """
     import time
 

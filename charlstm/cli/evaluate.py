@@ -49,7 +49,7 @@ def evaluate(
         str,
         typer.Option(
             autocompletion=completion.words("error", "skip"),
-            help="For characters of --text that the model does not know: error or skip.",
+            help="What to do about characters of --text that the model does not know: error or skip.",
         ),
     ] = "error",
     runs: RunsOption = RUNS,
@@ -60,16 +60,16 @@ def evaluate(
         typer.Option(
             min=1,
             max=1024,
-            help="Score windows of this many characters, each from a zero state with one character before it, as a "
-            "model is scored that sees no more (nanoGPT: 256).",
+            help="Score windows of this many characters, each from a zero state with one character before it, as "
+            "models with a limited context are scored (nanoGPT: 256).",
             show_default="the whole text before a character counts",
         ),
     ] = None,
     restore: Annotated[
         str,
         typer.Option(
-            help="Instead of scoring, delete gaps of these lengths, such as 1,3,8, and print the fraction of the "
-            "deleted characters that the model restores.",
+            help="Instead of scoring, delete gaps of these lengths in characters, such as 1,3,8, and print the "
+            "fraction of the deleted characters that the model restores.",
             show_default=False,
         ),
     ] = "",
@@ -121,8 +121,8 @@ def evaluate(
         bool,
         typer.Option(
             "--map",
-            help="Also show the text, each character shaded by its surprise, on the terminal and as a page, and what "
-            "compressors and an n-gram model of the training text give.",
+            help="Also show the text, each character shaded by its surprise, on the terminal and as a page, beside "
+            "the scores of compressors and of an n-gram model of the training text.",
         ),
     ] = False,
     output: Annotated[
@@ -131,7 +131,10 @@ def evaluate(
     ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
-    """Score a text or a split, every character once, or restore deleted characters (--restore)."""
+    """Score a text or a split, every character once, or restore deleted characters (--restore).
+
+    For example: charlstm evaluate latest --text other.txt.
+    """
     from charlstm import console
     from charlstm.errors import UserError
     from charlstm.progress_line import ProgressLine

@@ -42,8 +42,8 @@ def divide(loaded: LoadedRun, content: Text, split: str | None, name: str) -> Tu
 
     if not loaded.config.corpus.has_validation:
         raise UserError(
-            f"{loaded.name} was trained without held-out text, on which settings are tuned; with --dynamic, --rate and "
-            "--decay give them"
+            f"{loaded.name} was trained without held-out text, so there is none to tune settings on: with --dynamic, "
+            "give --rate and --decay"
         )
     unit = loaded.vocabulary.unit
     validation = content if split == "validation" else loaded.corpus().split("validation")

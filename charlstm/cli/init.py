@@ -24,8 +24,8 @@ def init(
 ) -> None:
     """Write a configuration for a text, in which a comment explains each field.
 
-    For example: charlstm init my-text.txt. Its settings are chosen by the size of the text, as charlstm train does it
-    without a configuration. A JSON Schema is written next to it, with which editors check it while you type.
+    For example: charlstm init my-text.txt. Its settings are chosen by the size of the text, as charlstm train chooses
+    them without a configuration. Editors check the file while you type, by a JSON Schema that is written next to it.
     """
     import json
 
@@ -42,7 +42,7 @@ def init(
     from charlstm.training.size_defaults import FRACTION, chosen_by, chosen_sections, chosen_text
 
     if STANDARD_INPUT in texts:
-        raise UserError("init describes texts that stay: save standard input as a file first")
+        raise UserError("init needs texts in files: save standard input as a file first")
     if configs := [text for text in texts if configuration_file(text) is not None and text not in catalog_names()]:
         raise UserError(f"{configs[0]} is a configuration: init takes texts")
     file = out or Path(f"{run_name(texts)}.yaml")

@@ -70,8 +70,8 @@ def inspect(
             "--context",
             min=0,
             max=100,
-            help="Number of characters before each one whose influence on its prediction is measured; 0: none, which "
-            "is faster.",
+            help="How many characters before each prediction are measured for their influence on it; 0: none, "
+            "which is faster.",
         ),
     ] = CONTEXT,
     output: Annotated[
@@ -81,9 +81,10 @@ def inspect(
         ),
     ] = None,
     unit: Annotated[
-        int | None, typer.Option(min=0, help="Instead of a page, sample text with this unit held at --set.")
+        int | None,
+        typer.Option(min=0, help="Instead of a page, sample text with this unit, counted from 0, held at --set."),
     ] = None,
-    layer: Annotated[int, typer.Option(min=1, help="The layer of --unit.")] = 1,
+    layer: Annotated[int, typer.Option(min=1, help="The layer of --unit, counted from 1.")] = 1,
     part: Annotated[
         str, typer.Option(help="The part of the state of --unit, such as h or c.", show_default="the last one")
     ] = "",
@@ -107,7 +108,7 @@ def inspect(
         str,
         typer.Option(
             autocompletion=completion.words("error", "skip"),
-            help="For characters of --text that the model does not know: error or skip.",
+            help="What to do about characters of --text that the model does not know: error or skip.",
         ),
     ] = "error",
     runs: RunsOption = RUNS,
@@ -115,7 +116,7 @@ def inspect(
     device: DeviceOption = "cpu",
     json_: Annotated[bool, typer.Option("--json", help="Print the units of interest, or the texts, as JSON.")] = False,
 ) -> None:
-    """See inside a run: a page that colors a text by what each unit does, and shows what predictions lean on.
+    """See inside a run: a page that colors a text by what each unit does, and shows what predictions depend on.
 
     Units that represent something, such as being inside quotes, are listed first. With --unit, two texts are
     sampled with the same random numbers instead: one by the unchanged model, one with the unit held at a value.

@@ -38,7 +38,7 @@ def novelty(
 ) -> None:
     """Measure how much of a text is new, and how much of it occurs in the training text of a run.
 
-    charlstm novelty runs/quickstart samples ten texts; charlstm novelty runs/quickstart poem.txt reads one. Printed are
+    charlstm novelty runs/quickstart samples ten texts; charlstm novelty runs/quickstart poem.txt reads one. It prints
     the fractions of n-grams that are not in the training text, beside those of the held-out text, which show what is
     normal, and the longest copied passages with their lines in the training text.
     """

@@ -32,14 +32,15 @@ CheckpointOption = Annotated[
     str,
     typer.Option(
         autocompletion=completion.words("best", "last"),
-        help="Checkpoint of the run: best or last; without held-out text, both are the last. Or the step of one that "
-        "training.keep_checkpoints has kept.",
+        help="Checkpoint of the run: best, last, or the step of one that training.keep_checkpoints has kept. "
+        "Without held-out text, best is the last, too.",
     ),
 ]
 DeviceOption = Annotated[
     str,
     typer.Option(
-        autocompletion=completion.devices, help="auto, cpu, cuda, cuda:N or mps; auto: a GPU if there is one."
+        autocompletion=completion.devices,
+        help="auto, cpu, cuda, cuda:N or mps; auto: a GPU if there is one, else the CPU.",
     ),
 ]
 
@@ -48,8 +49,8 @@ ClusterOption = Annotated[
     str | None,
     typer.Option(
         metavar="ADDRESS",
-        help="Train on the workers of a Dask cluster instead, which share the folder of the runs: the address of its "
-        "scheduler, such as tcp://host:8786, or its scheduler file.",
+        help="Train on the workers of a Dask cluster, which must share the folder of the runs. ADDRESS: that of "
+        "its scheduler, such as tcp://host:8786, or its scheduler file.",
     ),
 ]
 

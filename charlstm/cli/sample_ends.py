@@ -20,7 +20,7 @@ def until_argument(given: str, loaded: LoadedRun, decode: Decode[str]) -> str:
 
     until = loaded.prepare(end_argument("--until", given, decode))
     if not until and not loaded.document_end:
-        raise UserError("--until: the text is empty, so that it ends nothing: leave --until out")
+        raise UserError("--until: the text is empty: give the text that ends a sample, or leave --until out")
     check_known("--until", given, until, loaded.vocabulary, "The model can never write it")
     return until
 

@@ -14,14 +14,12 @@ from charlstm.cli.text_arguments import TEXT_HELP
 # The given text
 
 Prime = Annotated[str, typer.Option(help=f"Text to continue; {TEXT_HELP}.")]
-Suffix = Annotated[
-    str, typer.Option(help="Text to write the beginning of (backward models); @FILE, - and @@ as for --prime.")
-]
+Suffix = Annotated[str, typer.Option(help="Text before which a backward model writes; @FILE, - and @@ as for --prime.")]
 Infill = Annotated[
     str | None,
     typer.Option(
-        help="Text with gaps to fill (bidirectional models), such as 'To be, ___ not to be'; @FILE, - and @@ as for "
-        "--prime."
+        help="Text with gaps that a bidirectional model fills, such as 'To be, ___ not to be'; @FILE, - and @@ as "
+        "for --prime."
     ),
 ]
 InfillFile = Annotated[
@@ -40,15 +38,16 @@ Unknown = Annotated[
     str,
     typer.Option(
         autocompletion=completion.words("error", "skip"),
-        help="For characters of the given text that the model does not know: error or skip.",
+        help="What to do about characters of the given text that the model does not know: error or skip.",
     ),
 ]
 LeadIn = Annotated[
     bool,
     typer.Option(
         "--lead-in/--no-lead-in",
-        help="Let the model first read a passage of its training text, which is not printed; without, it starts "
-        "from the zero state, from which a young model writes noise. Models of documents need none.",
+        help="Let the model first read a passage of its training text, which is not printed. With --no-lead-in it "
+        "starts from the zero state, from which a briefly trained model writes noise. Models of documents need no "
+        "passage.",
     ),
 ]
 
@@ -87,8 +86,8 @@ AverageWith = Annotated[
         metavar="RUN",
         callback=expand_home,
         autocompletion=completion.runs,
-        help="Another run with the same characters, whose predictions are averaged with those of RUN: of the same "
-        "--checkpoint, or the best if that is a step. May be repeated.",
+        help="Another run with the same characters; its predictions are averaged with those of RUN. Its checkpoint "
+        "is --checkpoint, too, or the best if that is a step. May be repeated.",
     ),
 ]
 Seed = Annotated[
@@ -107,23 +106,23 @@ Precision = Annotated[
 
 Length = Annotated[int, typer.Option(min=0, help="Number of characters to write.")]
 NumSamples = Annotated[
-    int, typer.Option(min=1, help="Number of texts, sampled in parallel; of several temperatures, for each.")
+    int, typer.Option(min=1, help="Number of texts, sampled in parallel; with several temperatures, for each of them.")
 ]
 Until = Annotated[
     str | None,
     typer.Option(
         metavar="TEXT",
-        help="End a text once it has written this; @FILE reads it from a file, and @@ is as for --prime. A model of "
-        "documents stops by default at the end of one, and with '' writes on.",
+        help="End a text once it has written this; @FILE reads it from a file, and @@ is as for --prime. By "
+        "default a model of documents stops at the end of a document; with '' it writes on.",
     ),
 ]
 Regex = Annotated[
     str | None,
     typer.Option(
         metavar="PATTERN",
-        help="Write only texts, without the prompt, that match this regular expression completely, within --length. "
-        "Where a text matches but may go on, the model decides: it ends as often as the model would write a character "
-        "that does not go on with the pattern.",
+        help="Write only texts, without the prompt, that match this regular expression completely, within "
+        "--length. Where a matching text could continue, it ends with the probability that the model gives to "
+        "characters that do not fit the pattern.",
     ),
 ]
 BestOf = Annotated[
@@ -131,8 +130,8 @@ BestOf = Annotated[
     typer.Option(
         min=2,
         metavar="N",
-        help="Sample N texts and print the best, or the --num-samples best: those with the highest mean ln p per "
-        "character, the best first.",
+        help="Sample N texts and print the --num-samples best, best first: those with the highest mean "
+        "log-probability per character.",
     ),
 ]
 Beam = Annotated[
@@ -150,9 +149,9 @@ Interactive = Annotated[
     bool,
     typer.Option(
         "--interactive",
-        help="Write together with a forward model on a terminal: it suggests how the text continues, and keys take "
-        "the suggestion, all or by words, ask for another, or take text back. --length is that of a suggestion, by "
-        "default 80.",
+        help="Write together with a forward model on a terminal: it suggests how the text continues, and keys "
+        "accept all of the suggestion or its next word, ask for another, or delete text. --length is that of a "
+        "suggestion, by default 80.",
     ),
 ]
 Stream = Annotated[

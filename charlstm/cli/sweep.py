@@ -58,8 +58,8 @@ def sweep(
         str,
         typer.Option(
             autocompletion=completion.words("weights", "nothing", "all"),
-            help="What remains on the disk. weights: the best checkpoint of each run that had the whole budget; all: "
-            "also what the others need to be continued, if trials is raised later; nothing: metrics.",
+            help="What is kept on the disk. weights: the best checkpoint of each run that had the whole budget; "
+            "all: also what the other runs need to be continued, if trials is raised later; nothing: only metrics.",
         ),
     ] = "weights",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the candidates, and train nothing.")] = False,
@@ -68,8 +68,8 @@ def sweep(
     """Search for good settings among many candidates; those that are behind stop early.
 
     Prints a table, best first, and writes the best as a configuration, runs/NAME/best.yaml, and report/index.html with
-    plots. The best is chosen by the validation split only. Ctrl-C saves, and the same command continues; neither that
-    nor the number of jobs changes the result, except for rounding with --jobs 1, which uses all threads for a run.
+    plots. The best is chosen by the validation split only. Ctrl-C saves, and the same command continues. Interruptions
+    and the number of jobs do not change the result, except for rounding with --jobs 1: a run then uses all threads.
     """
     from charlstm import console
     from charlstm.config import load_sweep

@@ -52,7 +52,9 @@ def train(
     ] = None,
     minutes: Annotated[
         float | None,
-        typer.Option("--minutes", "-m", help="Short for --set training.budget.minutes=...: train at most this long."),
+        typer.Option(
+            "--minutes", "-m", help="Short for --set training.budget.minutes=...: train for at most this many minutes."
+        ),
     ] = None,
     device: Annotated[
         str | None,
@@ -63,15 +65,17 @@ def train(
             help="Short for --set training.device=...: auto, cpu, cuda, cuda:N or mps.",
         ),
     ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", "-s", help="Short for --set training.seed=...")] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", "-s", help="Short for --set training.seed=...: seed of the random numbers.")
+    ] = None,
     from_: Annotated[
         str | None,
         typer.Option(
             "--from",
             metavar="RUN",
             autocompletion=completion.runs,
-            help="Short for --set training.initial_run=...: start from the weights of a run, and fine-tune them. Its "
-            "network is taken, and its vocabulary, with the new characters of the text added.",
+            help="Short for --set training.initial_run=...: fine-tune the weights of a run. The new run has its "
+            "network, and its vocabulary with the new characters of the text.",
         ),
     ] = None,
     runs: Annotated[Path, typer.Option(callback=expand_home, help="Folder that holds the folder of the run.")] = Path(

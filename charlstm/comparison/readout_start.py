@@ -15,6 +15,6 @@ def readout_start_notes(models: Iterable[ModelConfig], field: str) -> list[str]:
     if not cells or all(one.unigram_bias for one in models):
         return []
     return [
-        f"note: the readout of {' and '.join(sorted(cells))} starts from the frequencies of the characters, the "
-        f"default with this cell, and others start at zero. For the same start: --set {field}=false"
+        f"note: the output biases of {' and '.join(sorted(cells))} are initialized from the frequencies of the "
+        f"characters, the default with this cell, and others to zero. To initialize all to zero: --set {field}=false"
     ]

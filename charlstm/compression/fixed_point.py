@@ -143,4 +143,7 @@ def check_machine() -> None:
     left = (np.arange(size * size, dtype=np.int64).reshape(size, size) * 2654435761 % (1 << 32)) * signs
     right = np.arange(size * size, dtype=np.int64).reshape(size, size) * 40503 % (1 << 10)
     if not np.array_equal(left.astype(float) @ right.astype(float), (left @ right).astype(float)):
-        raise UserError("the matrix products of this machine are not those of IEEE 754, which compression relies on")
+        raise UserError(
+            "the matrix products of this machine are not those of IEEE 754, which compression relies on: use another "
+            "machine"
+        )

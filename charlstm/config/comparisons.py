@@ -27,7 +27,7 @@ def load_comparison(path: Path, overrides: Sequence[str] = (), quick: bool = Fal
     reject_other_command(path, document.data, "compare")
     is_memory = "experiments" in document.data
     if quick and not is_memory:
-        raise UserError(f"{path} has no quick form: only comparisons of memories, with experiments, have one")
+        raise UserError(f"{path} has no quick form: only files with experiments on memory have one")
     changes = document.data.get("quick") or []
     if quick and not (isinstance(changes, list) and changes and all(isinstance(change, str) for change in changes)):
         raise UserError(f"{path} has no quick form: its field quick must be a list of changes, such as seeds=2")

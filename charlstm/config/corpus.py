@@ -143,8 +143,8 @@ class CorpusConfig(Section):
     )
     lowercase: bool = Field(
         False,
-        description="Whether capital letters become small, in the text and in texts given to the trained model: a "
-        "smaller alphabet for small texts.",
+        description="Whether capital letters become lowercase, in the text and in texts given to the trained "
+        "model: a smaller alphabet for small texts.",
     )
     normalize: Annotated[
         bool | list[Literal["line_ends", "spaces", "unicode"]],

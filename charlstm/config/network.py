@@ -40,10 +40,10 @@ class NetworkOptions(Section):
     num_layers: int = Field(1, ge=1, le=1024, description="Number of stacked recurrent layers.")
     direction: Literal["forward", "backward", "bidirectional"] = Field(
         "forward",
-        description="forward: reads from left to right. backward: reads from right to left, a language model of the "
-        "reversed text. bidirectional: predicts each character from both sides, with two stacks that are combined "
-        "before the readout; it fills gaps, and its score is a pseudo-likelihood, not comparable with the score of a "
-        "forward or backward model.",
+        description="forward: reads from left to right. backward: reads from right to left, a language model of "
+        "the reversed text. bidirectional: predicts each character from both sides, with two stacks that are "
+        "combined before the output layer. It fills gaps; its score is a pseudo-likelihood, not comparable with "
+        "the score of a forward or backward model.",
     )
     front_end: FrontEndName = Field(
         "embedding",
@@ -54,8 +54,8 @@ class NetworkOptions(Section):
     )
     tie_weights: bool = Field(
         False,
-        description="Whether the readout's matrix is the embedding (Press & Wolf 2017; Inan et al. 2017): fewer "
-        "parameters, for large vocabularies. embedding_size must then be hidden_size, and null means that. Only with "
+        description="Whether the output layer's matrix is the embedding (Press & Wolf 2017; Inan et al. 2017): "
+        "fewer parameters, for large vocabularies. embedding_size must then be hidden_size, or null. Only with "
         "front_end: embedding, in one direction.",
     )
     embedding_size: Annotated[int | None, Field(validate_default=True)] = Field(
@@ -93,35 +93,36 @@ class NetworkOptions(Section):
     )
     output: Literal["last", "sum"] = Field(
         "last",
-        description="What the readout reads. last: the output of the last layer. sum: the sum of the outputs of all "
-        "layers (skip connections to the output; Graves 2013; Melis et al. 2018). Only with num_layers of 2 or more, "
-        "without residual, whose last output is this sum.",
+        description="What the output layer reads. last: the output of the last layer. sum: the sum of the outputs "
+        "of all layers (skip connections to the output; Graves 2013; Melis et al. 2018). Only with num_layers of 2 "
+        "or more, without residual, whose last output is this sum.",
     )
     init_range: float | None = Field(
         None,
         gt=0,
         le=10,
         description="All weights are initialized uniformly between plus and minus this value: front end, recurrent "
-        "layers and readout, with their biases (Sutskever et al. 2014 and Karpathy et al. 2015 take 0.08). Only what "
-        "other options initialize differs: unigram_bias if it is true, forget_bias if it is set, recurrent_init: "
+        "layers and output layer, with their biases (Sutskever et al. 2014 and Karpathy et al. 2015 take 0.08). Only "
+        "what other options initialize differs: unigram_bias if it is true, forget_bias if it is set, recurrent_init: "
         "orthogonal, identity_scale, leak_rate. null: each part in its usual way. Not with cell: "
         f"{', '.join(sorted(RESERVOIRS))}.",
     )
     unigram_bias: Annotated[bool | None, Field(validate_default=True)] = Field(
         None,
-        description="Whether the biases of the readout (the output layer) are initialized to the logarithms of the "
-        "characters' frequencies in the training text, so that the untrained network is about the unigram model; "
-        "false: to zero, or uniform with init_range. With true, an lstm mostly learns better, a plain rnn with "
-        "nonlinearity: relu diverges less, and a gru with gates that are not open is worse in long trainings on text "
-        "(charlstm/cells/README.md). With training.initial_run it concerns new characters only. null means true with "
-        "cell: lstm, else false.",
+        description="Whether the biases of the output layer are initialized to the logarithms of the characters' "
+        "frequencies in the training text, so that the untrained network is about the unigram model; false: to "
+        "zero, or uniform with init_range. With true, an lstm mostly learns better, a plain rnn with nonlinearity: "
+        "relu diverges less, and a gru with gates that are not open is worse in long trainings on text "
+        "(charlstm/cells/README.md). With training.initial_run it concerns new characters only. null means true "
+        "with cell: lstm, else false.",
     )
     dropout: float = Field(
         0.0,
         ge=0,
         lt=1,
-        description="Dropout probability between layers and before the readout, in training; where hidden_dropout or "
-        "output_dropout is set, that is taken instead. Use it when the training loss falls and the held-out one rises.",
+        description="Dropout probability between layers and before the output layer, in training; hidden_dropout "
+        "and output_dropout replace it in their places. Use it when the training loss falls and the held-out loss "
+        "rises.",
     )
     dropout_kind: Literal["locked", "elementwise"] = Field(
         "locked",
@@ -151,7 +152,7 @@ class NetworkOptions(Section):
         description="Dropout probability between layers. null: dropout. Only with num_layers of 2 or more.",
     )
     output_dropout: float | None = Field(
-        None, ge=0, lt=1, description="Dropout probability before the readout. null: dropout."
+        None, ge=0, lt=1, description="Dropout probability before the output layer. null: dropout."
     )
     weight_drop: float = Field(
         0.0,

@@ -13,7 +13,7 @@ from charlstm.cells.options import Option
 from charlstm.config.front_ends import FRONT_ENDS
 
 RESERVOIRS = frozenset(c.base for c in CELLS.values() if c.is_reservoir)
-"""The cells without trainable parameters: only the readout is trained."""
+"""The cells without trainable parameters: only the output layer is trained."""
 
 
 def _options(cell: Cell) -> frozenset[str]:
@@ -78,7 +78,7 @@ def why_no_effect(option: str, settings: Mapping[str, Any]) -> str | None:
     if option == "zoneout_c" and name is not None and name not in CELL_STATE:
         return f"has no effect with cell: {name}, only with {', '.join(sorted(CELL_STATE))}"
     if option == "tie_weights" and settings.get("direction") == "bidirectional":
-        return "does not work with direction: bidirectional, whose readout reads the outputs of two stacks"
+        return "does not work with direction: bidirectional, whose output layer reads two stacks"
     if option in FRONT_END_OPTIONS and front_end and front_end not in FRONT_END_OPTIONS[option]:
         return f"has no effect with front_end: {front_end}, only with {', '.join(FRONT_END_OPTIONS[option])}"
     owners = [base for base, options in CELL_OPTIONS.items() if option in options]

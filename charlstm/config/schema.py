@@ -82,7 +82,9 @@ class ModelConfig(ModelOptions):
     def _front_end_matches_cell(cls, value: str, info: ValidationInfo) -> str:
         cell = info.data.get("cell")
         if cell in RESERVOIRS and value != "one_hot":
-            raise ValueError(f"cell: {cell} trains only its readout, so its front end is one_hot. Remove front_end")
+            raise ValueError(
+                f"cell: {cell} trains only its output layer, so its front end is one_hot. Remove front_end"
+            )
         return value
 
     @field_validator(*sorted(CONDITIONAL_OPTIONS))
@@ -102,7 +104,8 @@ class ModelConfig(ModelOptions):
         hidden_size = info.data.get("hidden_size", value)
         if info.data.get("tie_weights") and value != hidden_size:
             raise ValueError(
-                f"expected hidden_size, {hidden_size}, since tie_weights makes it the readout, found {value}. Remove it"
+                f"expected hidden_size, {hidden_size}, since tie_weights shares it with the output layer, "
+                f"found {value}. Remove it"
             )
         return value
 

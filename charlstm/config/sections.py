@@ -190,8 +190,9 @@ class TrainingBasics(Section):
         0.0,
         ge=0,
         le=1e6,
-        description="Weight of a penalty on large outputs: alpha times the mean square of what the readout reads, "
-        "after dropout (AR; Merity et al. 2018, who take 2). The training loss that is shown does not include it.",
+        description="Weight of a penalty on large outputs: alpha times the mean square of what the output layer "
+        "reads, after dropout (AR; Merity et al. 2018, who take 2). The training loss that is shown does not "
+        "include it.",
     )
     temporal_activation_regularization: float = Field(
         0.0,

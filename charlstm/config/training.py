@@ -27,8 +27,8 @@ class LearningRateFactors(Section):
     recurrent: Factor = Field(1.0, description="Factor for the recurrent layers, in both directions.")
     head: Factor = Field(
         1.0,
-        description="Factor for the readout, the linear layer at the top. With tie_weights, for its biases: its matrix "
-        "is that of the front end.",
+        description="Factor for the output layer. With tie_weights, for its biases only: its matrix is that of the "
+        "front end.",
     )
 
 
@@ -54,20 +54,20 @@ class TrainingConfig(TrainingBasics):
     )
     evaluation_characters: Annotated[int, Field(ge=MIN_EVALUATION_CHARACTERS)] | Literal["auto", "all"] = Field(
         "auto",
-        description="Characters of the validation split that evaluations score: an evenly spread sample, the same each "
-        "time, so that the scores of a run are comparable. auto: so many that evaluations read an eighth as many "
-        "characters as training between two of them, and take at most about a tenth of its time on a CPU, but at least "
-        "10,000; what they read includes the sample of the training split and half as many characters of context as "
-        "are scored, and with averaged weights both networks read it. The number is chosen at the first evaluation and "
-        "then kept. all: the whole split. If evaluations score a sample, the best and the last network are scored on "
-        "the whole split when training has ended. A split with fewer characters is scored whole. Of documents, whole "
-        "ones are taken.",
+        description="Characters of the validation split that an evaluation scores: an evenly spread sample, the "
+        "same each time, so that the scores of a run are comparable. auto: at least 10,000, else so many that an "
+        "evaluation reads an eighth as many characters as training since the one before, which takes at most about "
+        "a tenth of the training time on a CPU. That includes the sample of the training split and half as many "
+        "characters of context as are scored; with averaged weights, both networks read. The number is chosen at "
+        "the first evaluation and then kept. all: the whole split. A split with fewer characters is scored whole. "
+        "After training on samples, the best and the last network are scored on the whole split. Of documents, "
+        "whole ones are taken.",
     )
     keep_checkpoints: Annotated[int, Field(ge=0, le=MAX_KEPT)] | Literal["all"] = Field(
         0,
-        description="Checkpoints of evaluations to keep beside the last and the best: so many, evenly spread over the "
-        "budget, or all. `checkpoints/step-00000400.safetensors` is that of step 400: charlstm sample RUN --checkpoint "
-        "400. Each is as large as the last.",
+        description="Checkpoints of evaluations to keep beside the last and the best: this many, evenly spread "
+        "over the budget, or all. `checkpoints/step-00000400.safetensors` is that of step 400: charlstm sample RUN "
+        "--checkpoint 400. Each is as large as the last.",
     )
     label_smoothing: float = Field(
         0.0,
@@ -81,20 +81,21 @@ class TrainingConfig(TrainingBasics):
         1,
         ge=1,
         le=2**16,
-        description="Number of consecutive chunks whose gradients make one update of the weights, with the memory of "
-        "one chunk: the gradient of the mean loss over all their characters. The state is carried from chunk to chunk. "
-        "A step is an update, in all settings and records; so it reads this many times as much text. The last step of "
-        "an epoch has the chunks that are left.",
+        description="Number of consecutive chunks whose gradients make one update of the weights, with the memory "
+        "of one chunk: the gradient of the mean loss over all their characters. The state is carried from chunk to "
+        "chunk. A step is one update in all settings and records, so it reads this many chunks; the last step of "
+        "an epoch reads those that are left.",
     )
     initial_run: Annotated[str | None, TypeText("run")] = Field(
         None,
         min_length=1,
         max_length=4096,
         description="The run whose weights training starts from, to fine-tune them on another text (Howard & Ruder "
-        "2018): its folder, its name in the folder of runs, or latest; or a checkpoint file. Its best checkpoint is "
-        "taken, with the averaged weights if it has them. What the model section leaves out is as in that run, except "
-        "for dropout without a model section; what contradicts its network is an error. Weights of characters are "
-        "copied by character, and those of new characters are initialized as usual. null: all weights are initialized.",
+        "2018): its folder, its name in the folder of runs, or latest; or a checkpoint file. Its best checkpoint "
+        "is taken, with the averaged weights if it has them. Fields that the model section leaves out are as in "
+        "that run, except for dropout without a model section; a field that contradicts its network is an error. "
+        "Weights of characters are copied by character, and those of new characters are initialized as usual. "
+        "null: all weights are initialized.",
     )
     learning_rate_factors: LearningRateFactors = Field(
         LearningRateFactors(),
@@ -105,11 +106,11 @@ class TrainingConfig(TrainingBasics):
         0,
         ge=0,
         le=2**18,
-        description="Random lengths of the chunks, so that they are not cut at the same characters in each epoch "
-        "(Merity et al. 2018, 5 with sequence_length 70): normal with this standard deviation and mean "
-        "sequence_length, or with probability 0.05 half of that. The learning rate of a step is multiplied by length / "
-        "sequence_length. At most a quarter of sequence_length. 0: all chunks are equally long. Only for one running "
-        "text, without documents and with validation: tail.",
+        description="Standard deviation of random chunk lengths, so that chunks are not cut at the same characters "
+        "in each epoch (Merity et al. 2018: 5 with sequence_length 70). The lengths are normal with mean "
+        "sequence_length, or with probability 0.05 half of that. The learning rate of a step is multiplied by "
+        "length / sequence_length. At most a quarter of sequence_length. 0: all chunks are equally long. Only for "
+        "one running text, without documents and with validation: tail.",
     )
 
     @field_validator("sequence_length_std")

@@ -33,7 +33,7 @@ def training_problems(config: Config) -> Iterator[Problem]:
         reason = "has no effect with model.front_end: one_hot, which has no weights"
         yield _problem(reason, "learning_rate_factors", "front_end")
     if factors.recurrent != 1 and model.cell in RESERVOIRS:
-        reason = f"has no effect with model.cell: {model.cell}, which trains only its readout"
+        reason = f"has no effect with model.cell: {model.cell}, which trains only its output layer"
         yield _problem(reason, "learning_rate_factors", "recurrent")
     for name in ("activation_regularization", "temporal_activation_regularization"):
         if getattr(training, name) and model.cell in RESERVOIRS:

@@ -29,7 +29,7 @@ def beginning_and_rest(text: Text, characters: int) -> tuple[Text, Text, int]:
         return beginning, text.select(slice(first, None)), beginning.characters
     size = text.characters if isinstance(text, Documents) else len(text)
     if size < 2:
-        raise UserError("the text is too short to tune on one part of it and to score the other")
+        raise UserError("the text is too short to tune on one part of it and to score the other: use a longer text")
     count = min(characters, size // 2)
     if isinstance(text, Documents):
         return *_divided_blocks(text, count), count

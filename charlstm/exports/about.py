@@ -40,7 +40,7 @@ def about(run: LoadedRun) -> About:
     if config.output == "sum":
         details.append("sum of all layers")
     if config.tie_weights:
-        details.append("tied embedding and readout")
+        details.append("tied embedding and output layer")
     noun = cell.upper() if len(cell) <= ACRONYM else f"{cell} network"
     article = "An" if noun[0] in (SPOKEN_WITH_A_VOWEL if noun.isupper() else "aeiou") else "A"
     sources = source_names(run)

@@ -1,4 +1,4 @@
-"""Whether repetitions of a comparison of memories, with other seeds, come to the same verdicts."""
+"""Whether repetitions of experiments on memory, with other seeds, come to the same verdicts."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class _Report(BaseModel):
 
 
 def is_memory_comparison(folder: Path) -> bool:
-    """Whether the folder is that of a comparison of memories: it has the file of claims."""
+    """Whether the folder is that of experiments on memory: it has the file of claims."""
     return path_exists(folder / CLAIMS)
 
 
@@ -107,7 +107,11 @@ def _read(folder: Path) -> _Report:
     except MissingError:
         raise UserError(f"{folder} has no report yet: finish it first, with the command that began it") from None
     except ValidationError:
-        raise UserError(f"{file}: not the report of a comparison of memories: write it again") from None
+        raise UserError(
+            f"{file}: not the report of experiments on memory. Write it again, with the command that made it"
+        ) from None
     if not isinstance(report.config.get("seeds"), int) or not isinstance(report.config.get("first_seed", 1), int):
-        raise UserError(f"{file}: not the report of a comparison of memories: write it again")
+        raise UserError(
+            f"{file}: not the report of experiments on memory. Write it again, with the command that made it"
+        )
     return report

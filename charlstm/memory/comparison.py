@@ -1,4 +1,4 @@
-"""A comparison of memories: train the networks, measure them, check the claims, write the report."""
+"""Experiments on memory: train the networks, measure them, check the claims, write the report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Deletes the results of a comparison of memories, so that it starts again."""
+"""Deletes the results of experiments on memory, so that they start again."""
 
 from __future__ import annotations
 

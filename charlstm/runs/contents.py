@@ -9,12 +9,12 @@ from typing import Literal
 from charlstm.errors import UserError
 from charlstm.paths import command, is_folder, path_exists
 
-Content = Literal["a run", "a sweep", "a comparison of memories", "a comparison of arms"]
+Content = Literal["a run", "a sweep", "experiments on memory", "a comparison of arms"]
 
 _MARKS: dict[Content, Callable[[Path], bool]] = {
     "a run": lambda folder: path_exists(folder / "config.yaml"),
     "a sweep": lambda folder: path_exists(folder / "sweep.yaml"),
-    "a comparison of memories": lambda folder: path_exists(folder / "claims.json"),
+    "experiments on memory": lambda folder: path_exists(folder / "claims.json"),
     "a comparison of arms": lambda folder: any(folder.glob("*-seed*/config.yaml")),
 }
 

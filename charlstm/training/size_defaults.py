@@ -134,7 +134,7 @@ def chosen_by(corpus: Corpus, hidden_size: int) -> str:
         return "chosen by the size of the text"
     return (
         f"chosen by the size of the text, with {row.hidden_size} units in place of {without.hidden_size} for its "
-        f"{symbols:,} different characters, whose readout takes most of a step"
+        f"{symbols:,} different characters, whose output layer takes most of a step"
     )
 
 

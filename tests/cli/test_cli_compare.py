@@ -264,14 +264,14 @@ def test_changed_settings_are_named(charlstm, compare_file, trained):
     [
         ("config.yaml", "a run"),
         ("sweep.yaml", "a sweep"),
-        ("claims.json", "a comparison of memories"),
+        ("claims.json", "experiments on memory"),
         ("lstm-seed1/config.yaml", "a comparison of arms"),
     ],
 )
 def test_nothing_is_written_into_the_folder_of_something_else(charlstm, compare_file, mark, content):
     memory = Path("memory.yaml")
     memory.write_text(MEMORY)
-    for file, own in ((compare_file, "a comparison of arms"), (memory, "a comparison of memories")):
+    for file, own in ((compare_file, "a comparison of arms"), (memory, "experiments on memory")):
         path = Path("runs") / file.stem / mark
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("{}")

@@ -124,7 +124,7 @@ def test_quick_form_has_a_separate_folder(charlstm, memory_file):
         (("memory.yaml", "--only", "recal"), "--only recal: there is no such experiment in the file; it has recall"),
         (("memory.yaml", "--set", "arms.rnn={model.cell: rmn}"), "Did you mean rnn?"),
         (("memory.yaml", "--set", "experiments.recall.claims=[]", "--set", "seeds=0"), "seeds"),
-        (("plain.yaml", "--quick"), "has no quick form: only comparisons of memories"),
+        (("plain.yaml", "--quick"), "has no quick form: only files with experiments on memory"),
         (("plain.yaml", "--only", "recall"), "--only is only for experiments on memory"),
         (("plain.yaml", "--keep", "all"), "--keep is only for experiments on memory"),
         (("memory.yaml", "--dry-run", "--overwrite"), "--overwrite has no effect with --dry-run"),

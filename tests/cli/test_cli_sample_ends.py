@@ -95,5 +95,5 @@ def test_empty_until_is_refused(charlstm, tiny_run, tmp_path):
     (tmp_path / "empty").touch()
     for given in ("", f"@{tmp_path}/empty"):
         result = charlstm("sample", tiny_run, "--until", given)
-        message = "error: --until: the text is empty, so that it ends nothing: leave --until out\n"
+        message = "error: --until: the text is empty: give the text that ends a sample, or leave --until out\n"
         assert (result.code, result.out, result.err) == (2, "", message)

@@ -46,7 +46,7 @@ def test_text_gives_a_run_with_its_name_and_settings(charlstm):
 
 def test_choice_by_a_large_alphabet_is_explained_where_it_is_shown(charlstm):
     Path("poems.txt").write_text("".join(chr(0x4E00 + n % 1_300) for n in range(6_000)), encoding="utf-8")
-    reason = "with 64 units in place of 128 for its 1,300 different characters, whose readout takes most of a step"
+    reason = "with 64 units in place of 128 for its 1,300 different characters, whose output layer takes most of a step"
     dry_run = " ".join(charlstm("train", "poems.txt", "--dry-run").out.split())
     assert "hidden_size: 64" in dry_run
     assert reason in dry_run

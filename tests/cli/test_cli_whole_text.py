@@ -146,7 +146,9 @@ def test_evaluate_offers_the_splits_that_there_are(charlstm, here):
     assert "train split: 1,500 characters scored" in charlstm("evaluate", "forward", "--split", "train").out
     result = charlstm("evaluate", "forward", "--split", "train", "--dynamic")
     assert (result.code, result.out) == (2, "")
-    assert "trained without held-out text, on which settings are tuned; with --dynamic, --rate" in flat(result.err)
+    assert "trained without held-out text, so there is none to tune settings on: with --dynamic, give --rate" in flat(
+        result.err
+    )
     assert charlstm("evaluate", "forward", "--split", "train", "--dynamic", "--rate", "0", "--decay", "0").code == 0
 
 

@@ -28,4 +28,4 @@ TRUE, FALSE = {"unigram_bias": True}, {"unigram_bias": False}
 def test_note_where_only_a_default_differs(networks, is_noted):
     notes = readout_start_notes((ModelConfig(**fields) for fields in networks), "model.unigram_bias")
     assert len(notes) == is_noted
-    assert all("readout of lstm" in note and note.endswith("--set model.unigram_bias=false") for note in notes)
+    assert all("output biases of lstm" in note and note.endswith("--set model.unigram_bias=false") for note in notes)

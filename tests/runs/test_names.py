@@ -65,7 +65,7 @@ def test_configuration_is_no_run(file, used):
 @pytest.mark.parametrize(
     ("mark", "held"),
     [
-        ("claims.json", "a comparison of memories"),
+        ("claims.json", "experiments on memory"),
         ("sweep.yaml", "a sweep"),
         ("a-seed1/config.yaml", "a comparison of arms"),
     ],

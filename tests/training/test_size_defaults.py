@@ -76,7 +76,7 @@ def test_choice_by_the_alphabet_is_explained(corpus_of):
     assert chosen_sections(corpus)["model"]["hidden_size"] == 64
     assert chosen_by(corpus, 64) == (
         "chosen by the size of the text, with 64 units in place of 128 for its 1,300 different characters, whose "
-        "readout takes most of a step"
+        "output layer takes most of a step"
     )
     assert chosen_by(corpus, 100) == "chosen by the size of the text"  # set by the user
     assert chosen_by(corpus_of("a line\n" * 1_000), 128) == "chosen by the size of the text"
