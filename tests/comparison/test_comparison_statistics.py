@@ -29,6 +29,8 @@ def test_best_is_the_lowest_finite_score(make_run):
     assert run.best is not None
     assert (run.best.step, run.best.characters) == (20, 2000)
     assert run.best_bits == pytest.approx(2.0)
+    assert run.last_bits == pytest.approx(2.5)
+    assert replace(run, evaluations=[broken]).last_bits is None
 
 
 def test_summary_of_three_seeds(comparison):
