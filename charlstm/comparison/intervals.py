@@ -83,7 +83,7 @@ def _spacings_cdf(knots: Array, x: Array) -> Array:
         first, last = knots[..., : count - width], knots[..., width:]
         span = last - first
         weight = (x[..., None] - first) / np.where(span > 0, span, 1.0)
-        cdf = np.where(span > 0, weight * cdf[..., :-1] + (1 - weight) * cdf[..., 1:], cdf[..., :-1])
+        cdf = weight * cdf[..., :-1] + (1 - weight) * cdf[..., 1:]
         cdf = np.where(x[..., None] >= last, 1.0, np.where(x[..., None] < first, 0.0, cdf))
     return np.asarray(cdf[..., 0])
 

@@ -20,6 +20,11 @@ def store(tmp_path):
     return store
 
 
+def test_later_checkpoints_to_keep_are_discarded(store):
+    store.discard_after(2)
+    assert list(store.kept) == [1, 2]
+
+
 def damage(path, offset=-3):
     content = bytearray(path.read_bytes())
     if offset is not None:

@@ -127,6 +127,14 @@ def test_trial_without_checkpoint_starts_again(make_arms):
     assert list(trainer.run())[-1].stop_reason == "budget"
 
 
+def test_comparison_of_bytes_names_its_unit(make_arms, corpus_file):
+    corpus = {"source": str(corpus_file), "encoding": "bytes"}
+    comparison = make_arms({"a": {}, "b": {"model.cell": "rnn"}}, seeds=1, corpus=corpus)
+    for trial in comparison.trials():
+        list(trial.trainer().run())
+    assert comparison.comparison().unit == "byte"
+
+
 def test_comparison_lists_differences_and_results(make_arms):
     arms = {"a": {}, "b": {"model.cell": "rnn"}}
     comparison = make_arms(arms, seeds=1)

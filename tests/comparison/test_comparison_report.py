@@ -176,6 +176,26 @@ def test_one_seed_has_no_interval(comparison, tmp_path):
     page(one, tmp_path)
 
 
+def test_two_seeds_are_a_range(comparison):
+    two = replace(comparison, arms=[replace(arm, runs=arm.runs[:2]) for arm in comparison.arms])
+    assert "(2 seeds, 2.000 to 2.100)" in headline(two)[0]
+
+
+def test_arm_without_a_score_has_no_difference(comparison, make_run):
+    arms = [*comparison.arms, Arm("gru", [make_run(None)])]
+    sentences = headline(replace(comparison, arms=arms))
+    assert [text for text in sentences if text.startswith("Difference")] == headline(comparison)[1:]
+
+
+def test_headline_rounds_parameters_that_differ_slightly(comparison):
+    lstm, rnn = comparison.arms
+    runs = [replace(run, parameters=123_456) for run in lstm.runs]
+    more = [replace(run, parameters=123_999) for run in rnn.runs]
+    assert headline(replace(comparison, arms=[replace(lstm, runs=runs), replace(rnn, runs=more)]))[0].startswith(
+        "At about 124,000 parameters, "
+    )
+
+
 def test_one_arm_has_no_difference_column(comparison, tmp_path):
     single = replace(comparison, arms=comparison.arms[:1])
     assert "minus" not in " ".join(summary_table(single)[0])
@@ -213,6 +233,7 @@ def test_pseudo_likelihoods_are_separate(comparison, make_run, tmp_path):
     results, pseudo = text.split('<section id="pseudo-likelihood">')
     assert "both-ways" not in results.split('<section id="results">')[1]
     assert "0.777" in pseudo
+    assert "not comparable with a likelihood" in headline(mixed)[-1]
     differences = json.loads((tmp_path / "report.json").read_text())["statistics"]
     assert [d["arm"] for d in differences["likelihood"]["differences"]] == ["rnn"]
     assert differences["pseudo_likelihood"]["differences"] == []

@@ -29,6 +29,25 @@ def test_best_is_the_lowest_finite_score(make_run):
     assert run.best is not None
     assert (run.best.step, run.best.characters) == (20, 2000)
     assert run.best_bits == pytest.approx(2.0)
+    assert run.last_bits == pytest.approx(2.5)
+    assert replace(run, evaluations=[broken]).last_bits is None
+
+
+def test_scores_of_the_whole_text_replace_those_of_its_sample(make_run):
+    sampled = make_run(2.0, rise=0.5, samples=True)
+    assert sampled.has_sampled_score
+    assert not make_run(None, samples=True).has_sampled_score
+    whole = replace(sampled, whole_split_nats={"best": 3 * math.log(2), "last": 4 * math.log(2)})
+    assert (whole.best_bits, whole.last_bits) == pytest.approx((3.0, 4.0))
+    assert not whole.has_sampled_score
+
+
+def test_training_score_is_the_one_beside_the_best_score(make_run):
+    best = Evaluation(20, 2000, 2.0, math.log(2), 0.5 * math.log(2))
+    run = make_run(None, evaluations=[best, replace(best, nats=2.0)], training_split_nats=0.25 * math.log(2))
+    assert run.training_split_bits == pytest.approx(0.5)
+    assert replace(run, evaluations=[]).training_split_bits == pytest.approx(0.25)
+    assert replace(run, evaluations=[], training_split_nats=None).training_split_bits is None
 
 
 def test_summary_of_three_seeds(comparison):

@@ -30,6 +30,11 @@ def test_incomplete_beta_matches_binomial_sums(a, b, x):
     assert beta_quantile(a, b, expected) == pytest.approx(x, rel=1e-9)
 
 
+@pytest.mark.parametrize("x", [0, 1])
+def test_incomplete_beta_at_its_ends(x):
+    assert incomplete_beta(2, 3, x) == x
+
+
 def probability_within(t: float, degrees: int) -> float:
     """P(|T| <= t) of Student's distribution, whose density is proportional to cos(u)^(n - 1) for t = sqrt(n) tan(u)."""
     inside, total = (

@@ -131,7 +131,7 @@ def test_search_ends_where_no_neighbor_is_better(monkeypatch):
 
     def nats(self, text, rates):
         tried.append(rates)
-        if rates.rate > 0.1:
+        if rates.rate > 0.05:
             raise UserError("diverged")
         return Score(abs(np.log(rates.rate / 0.01)) + abs(np.log(rates.decay / 0.25)), 10)
 

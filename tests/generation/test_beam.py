@@ -76,8 +76,8 @@ def test_search_stops_when_no_text_can_be_better():
     assert len(steps) < 20
 
 
-def test_pattern_restricts_the_search(model, log_p):
-    pattern = "[ab]+c?"
+@pytest.mark.parametrize("pattern", ["[ab]+c?", "[ab]+c"])
+def test_pattern_restricts_the_search(model, log_p, pattern):
     controls = Controls(automaton=Automaton(pattern, VOCABULARY))
     matching = {text for text in TEXTS if re.fullmatch(pattern, text)}
     scores = {}

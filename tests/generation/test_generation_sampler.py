@@ -138,6 +138,12 @@ def test_greedy_is_the_argmax_of_the_whole_text(cell):
     assert logits[3:, 0].argmax(-1).tolist() == ids[3:].tolist()
 
 
+def test_more_texts_than_a_block_of_draws_has_numbers():
+    count = sampler.DRAWS_BLOCK + 1
+    draws = sampler.UniformDraws(1, count)
+    assert len(torch.cat([draws.take(1), draws.take(2)]).unique()) == 3 * count
+
+
 def test_greedy_ignores_the_seed():
     model = make_model()
     a, b = (generate(model, VOCABULARY, TextRequest("", 20), Sampling(temperature=0), seed=s) for s in (1, 2))

@@ -170,7 +170,7 @@ def test_cooling(temperature):
 # results
 
 
-@pytest.mark.parametrize("text", ["a_", "_", "ab__gh", "_a__b c___\n_", "a_" * 30])
+@pytest.mark.parametrize("text", ["_a__b c___\n_", "_", "ab__gh", "a_", "a_" * 30])
 @pytest.mark.few(2)
 def test_only_gaps_change_and_log_p_equals_the_score(text):
     model = make_model(LETTERS, num_layers=2)

@@ -70,6 +70,7 @@ def test_directions_must_agree(models):
         ("ab", "it lacks 'c'"),
         ("abc#", "it adds '#'"),
         ("ab#é", "it lacks 'c' and adds '#', 'é'"),
+        ("abc01234567", "it adds '0', '1', '2', '3', '4', '5', '6', '7'"),
         ("abc0123456789", "it adds '0', '1', '2', '3', '4', '5', '6', '7' and 2 more"),
         (b"abc", "it reads bytes, not characters"),
     ],

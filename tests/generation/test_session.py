@@ -160,6 +160,8 @@ def test_bytes_form_characters():
 def test_unknown_characters_are_named_and_refused(model):
     session = session_of(model, "abc")
     assert session.unknown_characters("a€b😀€") == ["€", "😀"]
+    cafe = Vocabulary.from_text("café")
+    assert session_of(make_model(cafe.size), vocabulary=cafe).unknown_characters("éa€") == ["€"]
     with pytest.raises(UserError, match="€"):
         session.encode("a€")
     assert session.text == "abc"

@@ -163,6 +163,16 @@ def test_outputs_are_stored_only_for_training_steps(make_config, make_trainer):
     assert not trainer.step._penalty._outputs
 
 
+def test_passes_before_a_step_do_not_change_its_penalty(make_config, make_trainer):
+    trainer = make_trainer(make_config(RNN, vanishing_penalty=8.0))
+    inputs, carried = trainer.step.inputs([trainer.streams.next_batch()]), trainer.state.carried
+    trainer.step.gradients(inputs, carried)
+    expected = trainer.model.recurrent.weight_hh_l0.grad.clone()
+    trainer.step.loss(*inputs, carried)[0].backward()
+    trainer.step.gradients(inputs, carried)
+    assert torch.equal(trainer.model.recurrent.weight_hh_l0.grad, expected)
+
+
 def test_penalty_extends_gradient_reach(make_config, make_trainer, tmp_path):
     """The norm of the gradient of the last output with respect to the state ten characters earlier."""
     norms = {}
