@@ -39,7 +39,7 @@ app = typer.Typer(
     cls=commands.Commands,
     help="Train, sample and compare character-level recurrent language models.",
     no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=commands.HELP,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )

@@ -33,6 +33,7 @@ COMMANDS = (
     "bench",
 )
 """In the order of ``charlstm --help``. A command is the function of this name in the module of this name."""
+HELP = {"help_option_names": ["-h", "--help"]}
 SENTENCE = 1000  # characters
 
 
@@ -78,7 +79,7 @@ class _BuiltOnUse(Mapping[str, Any]):
 @cache
 def _build(name: str) -> Any:
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-    app.command(name)(_function(name))
+    app.command(name, context_settings=HELP)(_function(name))
     return typer.main.get_command(app)
 
 
