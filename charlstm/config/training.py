@@ -55,13 +55,13 @@ class TrainingConfig(TrainingBasics):
     evaluation_characters: Annotated[int, Field(ge=MIN_EVALUATION_CHARACTERS)] | Literal["auto", "all"] = Field(
         "auto",
         description="Characters of the validation split that an evaluation scores: an evenly spread sample, the "
-        "same each time, so that the scores of a run are comparable. auto: at least 10,000, else so many that an "
-        "evaluation reads an eighth as many characters as training since the one before, which takes at most about "
-        "a tenth of the training time on a CPU. That includes the sample of the training split and half as many "
-        "characters of context as are scored; with averaged weights, both networks read. The number is chosen at "
-        "the first evaluation and then kept. all: the whole split. A split with fewer characters is scored whole. "
-        "After training on samples, the best and the last network are scored on the whole split. Of documents, "
-        "whole ones are taken.",
+        "same each time, so that the scores of a run are comparable. auto: so many, but at least 10,000, that an "
+        "evaluation reads an eighth as many characters as training has read since the one before, and takes at most "
+        "about a tenth of the training time on a CPU. That counts the sample of the training split, half as many "
+        "characters of context as are scored, and with averaged weights both networks. The number is chosen at the "
+        "first evaluation and then kept. all: the whole split. A split with fewer characters is scored whole. If "
+        "evaluations scored a sample, the best and the last network are scored on the whole split at the end. Of "
+        "documents, whole ones are taken.",
     )
     keep_checkpoints: Annotated[int, Field(ge=0, le=MAX_KEPT)] | Literal["all"] = Field(
         0,
