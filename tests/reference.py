@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 import typer.main
 from pydantic import BaseModel
@@ -159,7 +159,7 @@ def _sections(model: type[BaseModel], path: str, values: Any, described: set[typ
 
 def _member(field: FieldInfo) -> type[BaseModel] | None:
     """The model of the items of a list of sections."""
-    kinds = [kind for item in alternatives(field.annotation) for kind in get_args(item)]
+    kinds = [kind for item in alternatives(field.annotation) for kind in get_args(item) if get_origin(kind) is None]
     return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
 
 

@@ -261,6 +261,12 @@ def inside(path, folder=-1):
         return True
     return any(Path(os.path.abspath(os.fsdecode(path))).is_relative_to(folder) for folder in folders)
 
+def called_by(package):
+    frame = sys._getframe(2)
+    while frame is not None and f"/{package}/" not in frame.f_code.co_filename:
+        frame = frame.f_back
+    return frame is not None
+
 def watch(event, details):
     if event == "open":
         path, mode, flags = details
@@ -274,7 +280,7 @@ def watch(event, details):
         bad = program not in ("c++", "g++", "clang++")
     else:
         bad = event.startswith(("socket.__new__", "socket.connect", "socket.bind", "socket.getaddrinfo", "urllib."))
-    if bad:
+    if bad and not called_by("filelock"):  # an older one tries hard links in the temporary folder
         violations.append([len(codes), event, repr(details)[:300]])
 
 sys.addaudithook(watch)

@@ -34,7 +34,7 @@ INK, MUTED, GRID = "#1f2430", "#59616e", "#dde1e7"
 PALETTE = ("#0068a8", "#cf4a00", "#00805c", "#a8498a", "#8a6500", "#454a52", "#0093a8")
 _DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)))
 _PNG_DPI = 200
-_TITLE_CHARACTERS, _CAPTION_CHARACTERS = 10, 15  # in an inch, of wide ones
+_TITLE_CHARACTERS, _CAPTION_CHARACTERS = 9.5, 15  # in an inch, of wide ones
 _STYLE: dict[Any, Any] = {
     "font.size": 11,
     "text.color": INK,
