@@ -20,6 +20,7 @@ from charlstm.cache import user_cache_folder
 from charlstm.cells import CELLS
 from charlstm.errors import UserError
 from charlstm.executors.cpp.build import kernels
+from charlstm.executors.triton.executor import device_refusal
 from charlstm.executors.triton.kernels import launch_error
 from charlstm.hardware.device import resolve_device, resolve_precision
 from charlstm.hardware.main_memory import format_bytes, free_main_memory
@@ -48,11 +49,8 @@ def checks(runs: Path) -> Iterator[Check]:
     yield _device()
     yield _compiler()
     device = resolve_device("auto")
-    if device.type == "cuda" and find_spec("triton") is not None:
-        error = launch_error(device)
-        yield Check(
-            "Triton", error or "works", "install gcc and the headers of Python, or a newer driver" if error else ""
-        )
+    if device.type == "cuda" and device_refusal(device, torch.float32) is None and find_spec("triton") is not None:
+        yield _triton(device)
     yield Check("precision", f"training.precision=auto is {resolve_precision('auto', device, CELLS['lstm'])} here")
     yield _memory()
     yield _folder("cache", user_cache_folder(), "set CHARLSTM_CACHE to a folder that is writable")
@@ -84,6 +82,15 @@ def _compiler() -> Check:
     if isinstance(built, str):
         return Check("C++ compiler", built, "install g++ or clang: on a CPU, most cells train several times as fast")
     return Check("C++ compiler", f"works, for {torch.backends.cpu.get_cpu_capability()}")
+
+
+def _triton(device: torch.device) -> Check:
+    try:
+        error = launch_error(device)
+    except RuntimeError as unavailable:  # such as too little memory
+        return Check("Triton", str(unavailable).partition("\n")[0], "close other programs that use the GPU")
+    remedy = "install gcc and the headers of Python, or a newer driver"
+    return Check("Triton", error or "works", remedy if error else "")
 
 
 def _memory() -> Check:

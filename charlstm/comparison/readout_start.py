@@ -16,5 +16,5 @@ def readout_start_notes(models: Iterable[ModelConfig], field: str) -> list[str]:
         return []
     return [
         f"note: the output biases of {' and '.join(sorted(cells))} are initialized from the frequencies of the "
-        f"characters, the default with this cell, and others to zero. To initialize all to zero: --set {field}=false"
+        f"characters, the default with this cell, and others are not. To initialize all alike: --set {field}=false"
     ]

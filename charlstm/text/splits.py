@@ -129,7 +129,7 @@ def blocks_of_text(total: int, boundaries: Boundaries, name: str) -> tuple[dict[
     all_spans = np.sort(np.concatenate(spans).ravel()).reshape(-1, 2)
     gap = min(MAX_GAP, int((all_spans[:, 1] - all_spans[:, 0]).min()) // 8)
     gaps = all_spans + np.array([-gap, gap])
-    if (gaps[1:, 0] <= gaps[:-1, 1]).any():  # before the first and after the last there is about half as much space
+    if gaps[0, 0] <= 0 or (gaps[1:, 0] <= gaps[:-1, 1]).any():  # the space at the end is at least that at the start
         raise UserError(
             "corpus.validation: blocks leaves no training text between the blocks of validation and test: lower "
             "corpus.validation_fraction or corpus.test_fraction"

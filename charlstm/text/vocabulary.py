@@ -27,8 +27,11 @@ class UnknownSymbolsError(UserError):
     """Symbols of a text are not in a vocabulary: ``found`` says which, and where, ``remedy`` what to do."""
 
     def __init__(self, found: str, remedy: str) -> None:
-        super().__init__(f"{found}. {remedy}")
+        super().__init__(found, remedy)  # as given, so that the error can be pickled: it may come from a worker
         self.found, self.remedy = found, remedy
+
+    def __str__(self) -> str:
+        return f"{self.found}. {self.remedy}"
 
 
 @dataclass(frozen=True)

@@ -66,17 +66,41 @@ def test_gpu_that_does_not_answer_is_one_line(monkeypatch):
     assert checkup._device().result == "CUDA cannot be used: the driver is too old"
 
 
+@pytest.fixture
+def on_gpu(monkeypatch):
+    """The checks of a GPU on which kernels have this launch error, and that the executor refuses for this reason."""
+
+    def find(launch_error, refusal=None):
+        for attribute, value in {
+            "kernels": lambda *_: object(),
+            "resolve_device": lambda _: torch.device("cuda"),
+            "resolve_precision": lambda *_: "bfloat16",
+            "_device": lambda: checkup.Check("device", "a GPU"),
+            "find_spec": lambda _: object(),
+            "device_refusal": lambda *_: refusal,
+            "launch_error": launch_error,
+        }.items():
+            monkeypatch.setattr(checkup, attribute, value)
+        return results()
+
+    return find
+
+
 @pytest.mark.parametrize("error", [None, "Triton fails here: Failed to find C compiler"])
-def test_kernels_that_cannot_be_launched_have_a_remedy(monkeypatch, error):
-    for attribute, value in {
-        "kernels": lambda *_: object(),
-        "resolve_device": lambda _: torch.device("cuda"),
-        "resolve_precision": lambda *_: "bfloat16",
-        "_device": lambda: checkup.Check("device", "a GPU"),
-        "find_spec": lambda _: object(),
-        "launch_error": lambda _: error,
-    }.items():
-        monkeypatch.setattr(checkup, attribute, value)
-    check = results()["Triton"]
+def test_kernels_that_cannot_be_launched_have_a_remedy(on_gpu, error):
+    check = on_gpu(lambda _: error)["Triton"]
     assert check.result == (error or "works")
     assert ("gcc" in check.remedy) == bool(error)
+
+
+def test_kernels_are_not_tried_on_a_gpu_that_they_are_not_made_for(on_gpu):
+    assert "Triton" not in on_gpu(pytest.fail, "it runs on NVIDIA GPUs")
+
+
+def test_gpu_that_is_full_is_one_line(on_gpu):
+    def fail(_):
+        raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2 MiB")
+
+    assert on_gpu(fail)["Triton"] == checkup.Check(
+        "Triton", "CUDA out of memory.", "close other programs that use the GPU"
+    )

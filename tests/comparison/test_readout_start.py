@@ -11,6 +11,13 @@ LSTM, GRU = {"cell": "lstm"}, {"cell": "gru"}
 TRUE, FALSE = {"unigram_bias": True}, {"unigram_bias": False}
 
 
+def test_note_does_not_say_where_other_biases_are():
+    """With init_range they are not at zero."""
+    networks = [ModelConfig(**fields, init_range=0.08) for fields in (LSTM, GRU)]
+    (note,) = readout_start_notes(networks, "model.unigram_bias")
+    assert "zero" not in note
+
+
 @pytest.mark.parametrize(
     ("networks", "is_noted"),
     [

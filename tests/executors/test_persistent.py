@@ -200,6 +200,29 @@ def test_results_agree_up_to_rounding():
     assert not trial.agree(0 * a, a, 0.05)
 
 
+@pytest.mark.parametrize(
+    ("values", "differs"),
+    [
+        ([1.0, 1.0, 1.0], None),
+        ([1.0, 2.0], "from those of the CUDA graph: y by 1, h by 1"),
+        ([1.0, 1.0, 1.5], "from one time to the next: y by 0.5, h by 0.5"),
+    ],
+)
+def test_results_that_differ_say_from_what(monkeypatch, values, differs):
+    """Of a size whose results differ no times are kept."""
+    shape = Shape(CELLS["rnn"], 8, 16, 64, 5, torch.float32, torch.float32, True, torch.device("cpu"), 0, "ieee")
+    answers = iter(values)
+    monkeypatch.setattr(trial, "gpu_seconds", lambda _: 16.0)
+    monkeypatch.setattr(trial.Example, "__call__", lambda self, *_: [torch.tensor(next(answers))] * len(self.names))
+    result = trial.compare_loops(shape, Division())
+    if differs is None:
+        assert result == {"graph": [2.0, 2.0], "kernel": [2.0, 2.0], "agree": True}
+    else:
+        assert result.keys() == {"agree", "differs"}
+        assert result["agree"] is False
+        assert result["differs"].startswith(differs)
+
+
 def test_seconds_are_those_of_the_gpu(monkeypatch):
     """It is busy until all is launched."""
     order = []
@@ -285,7 +308,10 @@ def test_masked_cells_are_measured_too(measured, shape):
     ("result", "reason"),
     [
         ({**FASTER, "kernel": [9.9e-6, 9.8e-6]}, None),
-        ({**FASTER, "agree": False, "differs": "y by 0.3"}, "y by 0.3"),
+        (
+            {"agree": False, "differs": "from one time to the next: y by 0.3"},
+            "results differ from one time to the next: y",
+        ),
         ({"error": "an illegal memory access was encountered"}, "illegal memory access"),
         ({}, "not measured: out of memory"),
         ({"graph": 3, "agree": True}, None),
@@ -298,6 +324,17 @@ def test_other_kernels_are_not_chosen(measured, shape, result, reason):
     assert choice.choose_division(shape) == choice.choose_division(shape) == (None, None)
     assert len(asked) == 1
     assert [reason in text for text in choice.refused().values()] == ([True] if reason else [])
+
+
+def test_size_is_measured_again_where_trials_are_made_in_another_way(measured, shape, monkeypatch):
+    measured(**FASTER)
+    keys = []
+    monkeypatch.setattr(choice, "cached_measurement", lambda _, facts, measure: keys.append(facts) or measure())
+    for method in (trial.METHOD, (1, 2)):
+        monkeypatch.setattr(choice, "METHOD", method)
+        choice._kernels.clear()
+        choice.choose_division(shape)
+    assert keys[0] != keys[1]
 
 
 def test_what_cannot_be_a_kernel_is_not_measured(measured, shape, monkeypatch):

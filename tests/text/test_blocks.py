@@ -109,6 +109,7 @@ def test_number_of_blocks_grows_with_the_text(total: int, blocks: int) -> None:
         (500, 0.1, 0.0, "of the 500 characters of a.txt, 50 are held out, which is too short for two blocks"),
         (9000, 0.3, 0.005, "45 are held out"),
         (9000, 0.9, 0.0, "no training text between the blocks"),
+        (512, 0.8, 0.0, "no training text between the blocks"),  # one character between them, and none before the first
     ],
 )
 def test_text_without_space_for_blocks_is_an_error(total: int, validation: float, test: float, message: str) -> None:

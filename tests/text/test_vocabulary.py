@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -199,3 +200,12 @@ def test_gap_encodes_as_no_character():
     for known, gap in ((vocabulary, "??"), (raw, "é")):
         with pytest.raises(UserError, match=f"single {known.unit}"):
             known.encode("ab", gap=gap)
+
+
+def test_error_of_unknown_symbols_arrives_from_a_worker_process() -> None:
+    with pytest.raises(UserError) as raised:
+        Vocabulary.from_text("abc").encode("abj")
+    error = pickle.loads(pickle.dumps(raised.value))
+    assert type(error) is type(raised.value)
+    assert str(error) == str(raised.value)
+    assert str(error).startswith("1 character is not in the vocabulary of 3")

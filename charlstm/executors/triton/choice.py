@@ -13,7 +13,7 @@ from charlstm.compiler.persistent_products import MIN_PARTS, supports_size
 from charlstm.executors.measurement_cache import cached_measurement, store_measurement
 from charlstm.executors.triton.persistent import Division, Limits, Tiles, gave_up_flag, gave_up_flags, tiles
 from charlstm.executors.triton.plans import NOT_DIVIDED, Shape
-from charlstm.executors.triton.trial import TOLERANCES, TrialError, trial_in_process
+from charlstm.executors.triton.trial import METHOD, TOLERANCES, TrialError, trial_in_process
 
 GAIN = 0.97
 """A kernel is chosen if it takes at most this fraction of the graph's time: timings are noisy."""
@@ -153,7 +153,7 @@ def _faster(shape: Shape, size: str) -> tuple[str, ...]:
     measured = _measured(shape, division, size)
     reason = measured.get("error")
     if reason is None and measured.get("agree") is False:
-        reason = f"its results differ from those of the CUDA graph: {measured.get('differs')}"
+        reason = f"its results differ {measured.get('differs')}"
     if reason is not None:
         _refused[size] = str(reason)
     if measured.get("agree") is not True:
@@ -169,7 +169,7 @@ def _measured(shape: Shape, division: Division, size: str) -> Mapping[str, Any]:
     import triton
 
     sources = [_printed(shape, name, tile).source for name, tile in zip(PRINTERS, division, strict=True)]
-    _facts[size] = (torch.version.cuda, triton.__version__, size, division, *sources)
+    _facts[size] = (torch.version.cuda, triton.__version__, METHOD, size, division, *sources)
     try:
         return cached_measurement(CACHE, _facts[size], lambda: trial_in_process(shape, division))
     except TrialError as error:

@@ -36,7 +36,7 @@ class Triton:
     def refuses(self, cell: Cell, weights: Weights, x: Tensor) -> str | None:  # noqa: ARG002
         device, param_dtype = weights.weight_hh.device, weights.weight_hh.dtype
         compute_dtype = matmul_dtype(weights.weight_hh)
-        refusal = _device_refusal(device, compute_dtype) or tracing(weights, x) or _not_installed()
+        refusal = device_refusal(device, compute_dtype) or tracing(weights, x) or _not_installed()
         if refusal:
             return refusal
         for dtype, supported in ((param_dtype, PARAM_DTYPES), (compute_dtype, COMPUTE_DTYPES)):
@@ -59,7 +59,8 @@ def clear_plan_cache() -> None:
     torch.cuda.empty_cache()
 
 
-def _device_refusal(device: torch.device, compute_dtype: torch.dtype) -> str | None:
+def device_refusal(device: torch.device, compute_dtype: torch.dtype) -> str | None:
+    """Why the kernels are not made for a device; None if they are."""
     if device.type == "cpu" and interpreting():
         return None
     if device.type != "cuda" or torch.version.hip is not None:

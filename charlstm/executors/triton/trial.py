@@ -30,6 +30,8 @@ may round to TF32 in another way than the kernels: on a CPU, truncated operands 
 of lstm_no_forget_gate by 0.024 in 64 steps, as those in bfloat16 did whose products are rounded."""
 LAUNCHING = 2_000_000
 """Cycles of the GPU, about a millisecond, in which the CPU launches what is timed."""
+METHOD = (STEPS, ROUNDS, LAUNCHING, *TOLERANCES.values())
+"""What the result of a trial depends on, beside the kernels and the machine."""
 TIME_LIMIT = 180
 """Seconds that a trial may take; compiling the kernels takes some of them."""
 PASSING = ("out of memory", "alloc_failed", "busy")
@@ -112,25 +114,24 @@ def _try(request: Mapping[str, Any], cell: Cell) -> dict[str, Any]:
 
 def compare_loops(shape: Shape, division: Division) -> dict[str, Any]:
     """Seconds per step of the forward and the backward loop of both kinds, and whether their results agree: those of
-    the kernels with those of the graphs, and with their own after the measurements. If not, nothing is measured, and
-    ``differs`` says which results."""
+    the kernels with those of the graphs, and with their own after the measurements. If not, ``differs`` says which
+    results, and from what; those that differ from the graphs' are not measured."""
     graph = Plan(shape, capture=True)
     plans = {"graph": graph, "kernel": Plan(shape, capture=True, division=division)}
     run = Example(shape)
     results = {name: run(plan, graph) for name, plan in plans.items()}
     if differs := differing(run.names, results["graph"], results["kernel"], TOLERANCES[shape.compute_dtype]):
-        return {"agree": False, "differs": differs}
+        return {"agree": False, "differs": f"from those of the CUDA graph: {differs}"}
     seconds: dict[str, list[list[float]]] = {name: [[], []] for name in plans}
     for _ in range(ROUNDS):
         for name, plan in plans.items():
             for times, loop in zip(seconds[name], plan.loops, strict=True):
                 times.append(gpu_seconds(loop) / shape.steps)
     differs = differing(run.names, results["kernel"], run(plans["kernel"], graph), 0.0)
-    return {
-        **{name: [statistics.median(times) for times in passes] for name, passes in seconds.items()},
-        "agree": not differs,
-        "differs": f"from one time to the next {differs}",
-    }
+    if differs:
+        return {"agree": False, "differs": f"from one time to the next: {differs}"}
+    medians = {name: [statistics.median(times) for times in passes] for name, passes in seconds.items()}
+    return {**medians, "agree": True}
 
 
 def gpu_seconds(run: Callable[[], object]) -> float:
