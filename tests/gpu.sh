@@ -16,7 +16,9 @@ mkdir -p "$logs"
 end=$((SECONDS + ${MINUTES:-9} * 60))
 
 charlstm() { "$python" -m charlstm "$@"; }
-shakespeare() { charlstm train configs/tinyshakespeare.yaml --overwrite "$@"; }
+shakespeare() { # a GPU takes thousands of steps a second: evaluations would take as long as the training
+  charlstm train configs/tinyshakespeare.yaml --overwrite --set training.evaluate_every=1000 "$@"
+}
 
 can_run() { # all packages are there, and a GPU
   "$python" -c "import torch, charlstm.benchmark, charlstm.cli; torch.zeros(1, device='cuda')"
@@ -78,6 +80,12 @@ step() {
 declare -A limits=([goals]=120 [tests]=200 [train]=120 [training]=150 [cells]=120 [train_large]=100 [train_graphs]=70
   [training_cells]=240 [sampling]=60 [loops]=240 [memory]=150 [doctor]=60)
 [ $# -gt 0 ] || set -- doctor goals tests train training cells train_large train_graphs sampling training_cells loops memory
+for name in "$@"; do
+  if [ -z "${limits[$name]:-}" ]; then
+    echo "no step $name; there are: ${!limits[*]}" >&2
+    exit 2
+  fi
+done
 if ! step 120 can_run; then
   tail -n 20 "$logs/log.txt"
   exit 1

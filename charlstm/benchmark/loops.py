@@ -18,6 +18,7 @@ from charlstm.executors.precision import float32_matmul_precision
 from charlstm.executors.triton.choice import division_of
 from charlstm.executors.triton.plans import Plan, Shape
 from charlstm.executors.triton.trial import TOLERANCES, Example, differing, gpu_seconds
+from charlstm.executors.vendor import flatten_weights
 
 BATCHES, HIDDEN_SIZES, STEPS = (16, 32, 64, 128, 256), (256, 512, 1024, 2048), 128
 GRAPH, KERNEL, CUDNN = "graph", "one kernel", "cuDNN"
@@ -153,6 +154,7 @@ def _torch_passes(
 ) -> Passes:
     layer: nn.Module = getattr(nn, cell.torch or "")(hidden_size, hidden_size, **cell.torch_options)
     layer.to(device, dtype)
+    flatten_weights(cell, 1, list(layer.parameters()))  # which torch.nn does not do in bfloat16
     generator = torch.Generator(device).manual_seed(1)
     size = (steps, batch, hidden_size)
     x, d = (torch.randn(size, device=device, generator=generator).to(dtype) for _ in range(2))

@@ -56,6 +56,16 @@ def test_what_cannot_run_is_left_out_with_the_reason(monkeypatch):
     assert table[1] == ["peephole", "64", "3", "1.00, 1.00", "–"]
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_torch_does_not_copy_the_weights_at_each_call(monkeypatch, dtype):
+    flattened = []
+    monkeypatch.setattr(loops, "flatten_weights", lambda *arguments: flattened.append(arguments))
+    loops._torch_passes(CELLS["gru"], 64, 3, 2, CPU, dtype)
+    [(cell, layers, weights)] = flattened
+    assert (cell.name, layers) == ("gru", 1)
+    assert [(list(w.shape), w.dtype) for w in weights] == [(s, dtype) for s in ([192, 64], [192, 64], [192], [192])]
+
+
 def test_default_sizes_are_those_of_one_layer():
     assert len(loops.default_sizes()) == 20
     assert loops.default_sizes()[0] == (256, 16)

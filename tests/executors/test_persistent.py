@@ -283,11 +283,18 @@ FASTER = {"graph": [1e-5, 1e-5], "kernel": [8e-6, 8e-6], "agree": True}
 TILES = Tiles(32, 16, 16, 8)
 
 
-def test_faster_kernels_with_the_same_results_are_chosen_once(measured, shape):
+MEASURING = (
+    "measuring the loop over time of lstm, 256 units, batch 32, as one kernel and as CUDA graphs, once for this machine"
+)
+
+
+def test_faster_kernels_with_the_same_results_are_chosen_once(measured, shape, caplog):
+    caplog.set_level("INFO", "charlstm")
     asked = measured(**FASTER)
     assert choice.choose_division(shape) == (TILES, TILES) == choice.choose_division(replace(shape, steps=7))
     assert len(asked) == 1
     assert list(choice.choices().values()) == [["forward", "backward"]]
+    assert [r.getMessage() for r in caplog.records] == [MEASURING]
 
 
 @pytest.mark.parametrize("times", [[8e-6, 1.1e-5], [9.9e-6, 8e-6]], ids=["forward", "backward"])
@@ -319,11 +326,14 @@ def test_masked_cells_are_measured_too(measured, shape):
     ],
     ids=["hardly faster", "other results", "failed", "no memory", "damaged", "not compared"],
 )
-def test_other_kernels_are_not_chosen(measured, shape, result, reason):
+def test_other_kernels_are_not_chosen(measured, shape, caplog, result, reason):
+    caplog.set_level("INFO", "charlstm")
     asked = measured(**result)
     assert choice.choose_division(shape) == choice.choose_division(shape) == (None, None)
     assert len(asked) == 1
     assert [reason in text for text in choice.refused().values()] == ([True] if reason else [])
+    notes = [f"the loops are CUDA graphs: {text}" for text in choice.refused().values()]
+    assert [r.getMessage() for r in caplog.records] == [MEASURING, *notes]
 
 
 def test_size_is_measured_again_where_trials_are_made_in_another_way(measured, shape, monkeypatch):

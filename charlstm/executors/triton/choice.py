@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,6 +16,7 @@ from charlstm.executors.triton.persistent import Division, Limits, Tiles, gave_u
 from charlstm.executors.triton.plans import NOT_DIVIDED, Shape
 from charlstm.executors.triton.trial import METHOD, TOLERANCES, TrialError, trial_in_process
 
+LOG = logging.getLogger("charlstm")
 GAIN = 0.97
 """A kernel is chosen if it takes at most this fraction of the graph's time: timings are noisy."""
 CACHE = "loops"
@@ -151,11 +153,8 @@ def _faster(shape: Shape, size: str) -> tuple[str, ...]:
     if division == NOT_DIVIDED:
         return ()
     measured = _measured(shape, division, size)
-    reason = measured.get("error")
-    if reason is None and measured.get("agree") is False:
-        reason = f"its results differ {measured.get('differs')}"
-    if reason is not None:
-        _refused[size] = str(reason)
+    if reason := _failure(measured):
+        _refused[size] = reason
     if measured.get("agree") is not True:
         return ()
     try:
@@ -165,13 +164,31 @@ def _faster(shape: Shape, size: str) -> tuple[str, ...]:
         return ()
 
 
+def _failure(measured: Mapping[str, Any]) -> str | None:
+    """Why a measurement does not allow the kernels."""
+    if measured.get("agree") is False:
+        return f"its results differ {measured.get('differs')}"
+    reason = measured.get("error")
+    return None if reason is None else f"{reason}"
+
+
 def _measured(shape: Shape, division: Division, size: str) -> Mapping[str, Any]:
     import triton
 
     sources = [_printed(shape, name, tile).source for name, tile in zip(PRINTERS, division, strict=True)]
     _facts[size] = (torch.version.cuda, triton.__version__, METHOD, size, division, *sources)
     try:
-        return cached_measurement(CACHE, _facts[size], lambda: trial_in_process(shape, division))
+        return cached_measurement(CACHE, _facts[size], lambda: _trial(shape, division))
     except TrialError as error:
         _unknown[size] = f"not measured: {error}"
+        LOG.info("the loops are CUDA graphs: %s", _unknown[size])
         return {}
+
+
+def _trial(shape: Shape, division: Division) -> Mapping[str, Any]:
+    layer = f"{shape.cell.name}, {shape.hidden_size} units, batch {shape.batch}"
+    LOG.info("measuring the loop over time of %s, as one kernel and as CUDA graphs, once for this machine", layer)
+    measured = trial_in_process(shape, division)
+    if reason := _failure(measured):
+        LOG.info("the loops are CUDA graphs: %s", reason)
+    return measured
