@@ -80,9 +80,10 @@ def note_saved(work: SavedWork | None) -> None:
 def _machine_limit(error: BaseException) -> str:
     """What the machine lacks or refuses, such as memory; empty if the error is a bug."""
     if is_out_of_memory(error):
-        facts = memory_facts(requested_bytes(str(error)), free_main_memory())
+        where = " on the GPU" if "CUDA out of memory" in str(error) else ""
+        facts = memory_facts(requested_bytes(str(error)), None if where else free_main_memory())
         details = f": {', '.join(facts)}" if facts else ""
-        return f"out of memory{details}. Close other programs, or use a smaller model, batch, text or sample"
+        return f"out of memory{where}{details}. Close other programs, or use a smaller model, batch, text or sample"
     if isinstance(error, OSError):
         files = (name for name in (error.filename, error.filename2) if isinstance(name, str | bytes))
         return ": ".join([*dict.fromkeys(map(os.fsdecode, files)), error.strerror or _first_line(error)])

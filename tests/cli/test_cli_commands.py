@@ -165,6 +165,10 @@ def test_report_that_cannot_be_written_is_printed(charlstm, monkeypatch, tiny_ru
             RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4000000 bytes"),
             "out of memory: 4 MB",
         ),
+        (
+            RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 8.00 GiB"),
+            "out of memory on the GPU: 2.1 GB more were requested. Close",
+        ),
         (BrokenPipeError(32, "Broken pipe"), "Broken pipe"),
     ],
 )
