@@ -277,7 +277,7 @@ def watch(event, details):
         bad = not all(inside(path, folder) for path in paths)
     elif event in STARTS:
         program = os.path.basename(os.fsdecode(details[0])) if isinstance(details[0], (str, bytes)) else ""
-        bad = program not in ("c++", "g++", "clang++")
+        bad = program not in ("c++", "g++", "clang++", "ldconfig")  # torch looks for libraries
     else:
         bad = event.startswith(("socket.__new__", "socket.connect", "socket.bind", "socket.getaddrinfo", "urllib."))
     if bad and not called_by("filelock"):  # an older one tries hard links in the temporary folder
