@@ -14,7 +14,7 @@ from charlstm.cells.base import sigmoid, tanh
 from charlstm.compiler import cpp_printer
 from charlstm.compiler.graph import Graph, trace
 from charlstm.compiler.loops import forward_loop
-from charlstm.compiler.schedule import runs, separate_gates, summed_gates
+from charlstm.compiler.schedule import runs, saved_for_backward, separate_gates, summed_gates
 from charlstm.compiler.torch_printer import backward_code, forward_code
 
 
@@ -91,6 +91,19 @@ def test_steps_need_few_operations_and_scratch_buffers(name, forward, backward):
         printed = code(CELLS[name])
         assert sum(line.startswith("        ") for line in printed.source.splitlines()) == operations
         assert sum(buffer.startswith("w_") for buffer in printed.names) == scratch
+
+
+def test_values_that_other_saved_values_suffice_for_are_not_saved():
+    def new_state(x, r, h, c):
+        c = 0.5 * c + (x.a + r.a)
+        return tanh(x.b + r.b) * c, c
+
+    def operand(x, r, h):
+        v = 0.5 * h + (x.a + r.a)
+        return tanh(x.b + r.of(v).b) * v
+
+    assert [n.op for n in saved_for_backward(make_cell(new_state, state="hc"))] == ["tanh"]
+    assert sorted(n.op for n in saved_for_backward(make_cell(operand))) == ["add", "tanh"]
 
 
 def test_stopped_gradients_need_no_matmul():
