@@ -154,7 +154,7 @@ def test_state_after_the_end_of_the_text_does_not_count():
 @pytest.mark.parametrize("batch", [1, 20, 1000])
 def test_repeated_keys_of_embedded_strings(monkeypatch, batch):
     monkeypatch.setattr(module, "CHARACTERS", batch)
-    model, strings = make(REBER, cell="gru").eval(), Reber().strings(30, 1)
+    model, strings = make(REBER, cell="gru").eval(), Reber().strings(31, 1)
     t, p = REBER.encode("TP").tolist()
     right = []
     for string in strings:
