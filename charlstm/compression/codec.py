@@ -108,8 +108,7 @@ def compress(
             starts, sizes = (np.empty((len(steps), streams), np.uint32) for _ in range(2))
             for row, t in enumerate(steps):
                 starts[row], sizes[row] = predictions.intervals(table[t])
-                if t + 1 < layout.steps:
-                    predictions.read(table[t])
+                predictions.read(table[t])
                 on_progress(layout.done(t), layout.symbols)
             blocks.append(rans.encode(starts, sizes, layout.counts[steps.start : steps.stop]))
     return Container(
@@ -169,8 +168,7 @@ def _decode(coder: Coder, container: Container, layout: Layout, on_progress: Pro
             count = layout.counts[t]
             table[t, :count], starts, sizes = predictions.find(decoder.points(), count)
             decoder.advance(starts, sizes)
-            if t + 1 < layout.steps:
-                predictions.read(table[t].astype(np.int64))
+            predictions.read(table[t].astype(np.int64))
             on_progress(layout.done(t), layout.symbols)
         decoder.check_end()
     ids = layout.join(table)

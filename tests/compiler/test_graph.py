@@ -4,17 +4,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
 import pytest
+import torch
 
 from charlstm.cells import CELLS, Cell
 from charlstm.cells.base import sigmoid, tanh
 from charlstm.compiler import cpp_printer
 from charlstm.compiler.graph import Graph, trace
-from charlstm.compiler.loops import forward_loop
-from charlstm.compiler.schedule import runs, separate_gates, summed_gates
+from charlstm.compiler.loops import forward_loop, gradient_buffers, saved_bytes_per_unit
+from charlstm.compiler.schedule import runs, saved_for_backward, separate_gates, summed_gates
 from charlstm.compiler.torch_printer import backward_code, forward_code
 
 
@@ -91,6 +93,32 @@ def test_steps_need_few_operations_and_scratch_buffers(name, forward, backward):
         printed = code(CELLS[name])
         assert sum(line.startswith("        ") for line in printed.source.splitlines()) == operations
         assert sum(buffer.startswith("w_") for buffer in printed.names) == scratch
+
+
+def test_values_that_other_saved_values_suffice_for_are_not_saved():
+    def new_state(x, r, h, c):
+        c = 0.5 * c + (x.a + r.a)
+        return tanh(x.b + r.b) * c, c
+
+    def operand(x, r, h):
+        v = 0.5 * h + (x.a + r.a)
+        return tanh(x.b + r.of(v).b) * v
+
+    assert [n.op for n in saved_for_backward(make_cell(new_state, state="hc"))] == ["tanh"]
+    assert sorted(n.op for n in saved_for_backward(make_cell(operand))) == ["add", "tanh"]
+
+
+@pytest.mark.parametrize("name", ["rnn", "lstm", "gru", "gru_reset_before", "peephole"])
+def test_saved_bytes_are_those_of_the_buffers(name):
+    cell, dtype = CELLS[name], torch.bfloat16
+
+    def size(steps: int) -> int:
+        return sum(
+            math.prod(b.shape(steps, 2, 3, training=True)) * (dtype.itemsize if b.compute_dtype else 4)
+            for b in (*forward_loop(cell).outputs, *gradient_buffers(cell))
+        )
+
+    assert saved_bytes_per_unit(cell, dtype) * 10 * 2 * 3 == size(110) - size(100)
 
 
 def test_stopped_gradients_need_no_matmul():

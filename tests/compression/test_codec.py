@@ -12,6 +12,7 @@ from charlstm.compression import codec, layout
 from charlstm.compression.codec import Coder, coder_of, compress, decompress, default_streams
 from charlstm.compression.container import Container, unpack
 from charlstm.compression.fixed_model import Reading
+from charlstm.compression.predictions import Predictions
 from charlstm.errors import UserError
 from charlstm.evaluation import score
 from charlstm.model import LanguageModel
@@ -79,6 +80,21 @@ def test_unknown_characters_cost_less_as_they_repeat(coder, text):
 )
 def test_documents_and_backward_texts_are_restored(coder, text, reading):
     assert restored(replace(coder, reading=reading), text.encode(), 4) == text.encode()
+
+
+def test_shorter_streams_have_no_symbol_in_the_last_step():
+    assert layout.Layout(7, 3).counts.tolist() == [3, 3, 1]
+
+
+def test_document_is_predicted_like_the_first(coder):
+    predictions = Predictions(coder.model, Reading(False, (0, 1)), 1, 0)
+    symbol = np.array([2])
+    first = predictions.intervals(symbol)
+    for read in (3, 1, 0):
+        predictions.read(np.array([read]))
+        assert predictions.intervals(symbol) != first
+    predictions.read(np.array([1]))
+    assert predictions.intervals(symbol) == first
 
 
 def test_documents_are_coded_from_a_zero_state(coder, text):

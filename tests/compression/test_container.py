@@ -37,10 +37,11 @@ def test_every_cut_is_noticed():
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "this is not a compressed file: it is empty"),
-        (b"some text", "this is not a compressed file: it was not written by charlstm compress"),
+        (b"", "this is not a compressed file: it is empty$"),
+        (b"some text", "this is not a compressed file: it was not written by charlstm compress$"),
         (MAGIC[:4], "or is cut off"),
         (MAGIC + bytes([FORMAT + 1]) + PACKED[10:], "it has format 2; this version of charlstm reads format 1"),
+        (MAGIC + bytes([FORMAT]) + b"\xff" * 20, "the file is damaged: its header is not valid"),
         (PACKED[:-5], "the file is cut off: 5 of its bytes are missing. Get it again"),
         (PACKED + b"ab", "the file is damaged: 2 bytes follow its end"),
         (PACKED[:-1] + b"y", "its checksum does not match"),

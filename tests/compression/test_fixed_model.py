@@ -6,11 +6,12 @@ import torch
 from small_models import KINDS, V, model, text
 
 from charlstm.cells import Cell
-from charlstm.cells.base import tanh
+from charlstm.cells.base import relu, sigmoid, tanh
 from charlstm.compression import cell_step
 from charlstm.compression.fixed_model import FixedModel, Reading, model_digest
-from charlstm.compression.fixed_point import EXACT
+from charlstm.compression.fixed_point import EXACT, wide_bias
 from charlstm.executors import Weights
+from charlstm.executors.reference import Reference
 from charlstm.text.vocabulary import Vocabulary
 
 CONVOLUTION = {"cell": "lstm", "front_end": "convolution", "embedding_size": 5, "kernel_sizes": [1, 3], "filters": 4}
@@ -140,6 +141,23 @@ def test_state_may_be_the_old_state_of_another_part():
         assert step.state[1] * 2.0**-20 == pytest.approx(c.numpy(), abs=2e-3)
 
 
+def test_cell_may_use_every_operator():
+    def equations(x, r, h, m, scale):
+        b = relu(-(x.b + r.b) + 0.25)
+        m = sigmoid(scale.u) * m + tanh(x.a - 2 * r.a) - b * scale.v
+        return tanh(-m) * sigmoid(x.b), m
+
+    cell = Cell("unusual", equations, "ab", "hm", {"scale": "uv"})
+    weights = Weights(torch.randn(8, 3), torch.randn(8, 4), torch.randn(8), torch.randn(8), {"scale": torch.randn(8)})
+    x = torch.randn(6, 2, 3)
+    expected, _ = Reference().run(cell, weights, x, (torch.zeros(2, 4),) * 2)
+    step = cell_step.CellStep(cell, weights, 2)
+    for x_t, y_t in zip(x, expected, strict=True):
+        x_side = step.rows(weights.weight_ih.numpy() @ x_t.numpy().T).T
+        step.x[:] = wide_bias(x_side) + step.input_bias
+        assert step() * 2.0**-20 == pytest.approx(y_t.numpy(), abs=2e-3)
+
+
 def test_digest_depends_on_all_that_predicts():
     network = model(cell="lstm").eval()
     first = model_digest(network, VOCABULARY, FORWARD)
@@ -151,3 +169,12 @@ def test_digest_depends_on_all_that_predicts():
     with torch.no_grad():
         network.head.bias[0] += 1e-6
     assert model_digest(network, VOCABULARY, FORWARD) != first
+
+
+def test_digest_of_a_model_stays_the_same():
+    """Files that were compressed by it before have to be restored."""
+    network = model(cell="rnn", hidden_size=2).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.fill_(0.5)
+    assert model_digest(network, VOCABULARY, FORWARD).hex().startswith("85a8083b3062")

@@ -86,7 +86,9 @@ def results(monkeypatch) -> Results:
 def test_search_precedes_judged_seeds_of_the_best_start(tmp_path, results):
     grid = Grid(make_config(), tmp_path)
     short, long = make_groups(grid)
-    first = results.train(grid.next_jobs([short, long]), lambda arm, *_: 0.5 if arm.endswith("b") else 1.0)
+    jobs = grid.next_jobs([short, long])
+    assert all(job.evaluations_are_results for job in jobs)
+    first = results.train(jobs, lambda arm, *_: 0.5 if arm.endswith("b") else 1.0)
     assert first == [f"recall-2-lstm, {start}-{rate}-seed1001" for start in "ab" for rate in ("0.001", "0.01")]
     while (jobs := grid.next_jobs([short])) and "seed1001" in jobs[0].label:  # the grids widen
         results.train(jobs, lambda arm, rate, _: (0.5 if arm.endswith("b") else 1.0) + abs(math.log10(rate) + 3))
@@ -171,6 +173,19 @@ def test_grid_widens_below_rates_that_diverge(tmp_path, monkeypatch):
     (group,) = grid.run_groups("recall", grid.texts.task("recall-2", TASK, 60), ["rnn"]).values()
     assert grid.rate_search.result(group).learning_rate == 1e-5, "of equal scores the lowest rate"
     assert list(grid.rate_search.result(group).scores) == [1e-5, 1e-4, 1e-3, 1e-2]
+
+
+def test_diverged_seed_counts_as_one_that_learned_nothing(tmp_path, monkeypatch):
+    def outcome(_self: Grid, _group: RunGroup, rate: float, seed: int) -> Outcome:
+        diverged = (rate, seed) == (1e-2, 1001)
+        return Outcome(0.1, 0.01, 3, None, diverged=diverged) if rate == 1e-2 else Outcome(9.0, 0.01, 6, None)
+
+    monkeypatch.setattr(Grid, "outcome", outcome)
+    grid = Grid(make_config(search_seeds=2), tmp_path)
+    (group,) = grid.run_groups("recall", grid.texts.task("recall-2", TASK, 60), ["rnn"]).values()
+    baseline = group.dataset.baseline_nats
+    search = grid.rate_search.result(group)
+    assert (search.learning_rate, search.rank[0]) == (1e-2, pytest.approx((baseline + 0.1) / 2))
 
 
 def test_start_that_reaches_the_target_at_more_rates_of_the_grid_is_judged(tmp_path, monkeypatch):

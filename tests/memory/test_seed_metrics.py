@@ -143,6 +143,16 @@ def test_too_few_seeds_are_the_reason_of_missing_bounds():
     assert (enough.interval, enough.reason) == ("5 seeds: 6 to 6", "")
 
 
+def test_values_without_some_seeds_have_no_bounds():
+    for metric, text in (
+        (mean_metric([1.0, None, 2.0], "nats"), "1.500 nats"),
+        (difference_metric([[1.0, 2.0]] * 2, "bits", "+", missing=1), "+1.500 bits"),
+        (median_metric([1, 2], "characters", missing=1), "1.5 characters"),
+    ):
+        assert (metric.value, metric.text, metric.reason) == (1.5, text, "1 of 3 seeds without a value")
+        assert math.isnan(metric.low)
+
+
 def test_headline_says_what_depends_on_the_start():
     starts = {"a": {"x": {}, "y": {}}, "b": {"x": {}, "y": {}}}
     arms = {name: {"model.cell": "rnn", "starts": one} for name, one in starts.items()} | {"c": {"model.cell": "lstm"}}

@@ -12,8 +12,8 @@ from charlstm.config import ModelConfig
 from charlstm.errors import UserError
 from charlstm.model import LanguageModel
 from charlstm.probes import answers as module
-from charlstm.probes.answers import continual_reber_accuracy, score_answers
-from charlstm.probes.tasks import ContinualReber, Counting, Recall
+from charlstm.probes.answers import continual_reber_accuracy, reber_accuracy, score_answers
+from charlstm.probes.tasks import ContinualReber, Counting, Reber, Recall
 from charlstm.text.vocabulary import Vocabulary
 
 RECALL = Vocabulary.from_text("ABCDEFGHabcdefghijklmnop?\n")
@@ -137,6 +137,32 @@ def test_running_text_is_one_stream(monkeypatch, options, chunk):
     assert result.positions == len(right) > 10
     assert result.accuracy == pytest.approx(np.mean(right))
     assert result.max_abs_state == pytest.approx(largest, rel=1e-5)
+
+
+def test_state_after_the_end_of_the_text_does_not_count():
+    """The cell state counts the inputs that are no character: the first one."""
+    model = make(REBER, cell="lstm", hidden_size=2, front_end="one_hot")
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+        model.recurrent.bias_hh_l0.fill_(30)
+        model.recurrent.weight_ih_l0.view(4, 2, REBER.size)[2] = -30
+    result = continual_reber_accuracy(model, REBER, ContinualReber().text(300, 2))
+    assert result.max_abs_state == pytest.approx(1)
+
+
+@pytest.mark.parametrize("batch", [1, 20, 1000])
+def test_repeated_keys_of_embedded_strings(monkeypatch, batch):
+    monkeypatch.setattr(module, "CHARACTERS", batch)
+    model, strings = make(REBER, cell="gru").eval(), Reber().strings(31, 1)
+    t, p = REBER.encode("TP").tolist()
+    right = []
+    for string in strings:
+        with torch.no_grad():
+            logits = model(torch.tensor([[REBER.size], *([i] for i in REBER.encode(string[:-2]).tolist())]))[0][-1, 0]
+        right.append((logits[t] > logits[p]) == (string[-2] == "T"))
+    assert 0 < np.mean(right) < 1
+    assert reber_accuracy(model, REBER, strings) == pytest.approx(np.mean(right))
 
 
 def test_probing_has_no_side_effects():

@@ -25,6 +25,16 @@ def test_constant_state():
     assert size.rms["h"] == pytest.approx(float(bias.detach().tanh().double().square().mean().sqrt()))
 
 
+def test_zero_state_has_no_constant_fraction():
+    network = model(cell="rnn", num_layers=1)
+    with torch.no_grad():
+        for value in network.recurrent.parameters():
+            value.zero_()
+    size = state_size(network, text(9, 3))
+    assert size.rms["h"] == 0
+    assert math.isnan(size.constant_fraction["h"])
+
+
 def test_state_that_alternates():
     """With h = +-tanh(1) for two characters, as often as each other, nothing is constant."""
     network = model(cell="rnn", num_layers=1)
