@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from contextlib import suppress
 from pathlib import Path, PurePath
 
 from charlstm.errors import UserError
@@ -40,13 +41,17 @@ def without_compression(path: str | PurePath) -> PurePath:
 
 
 def check_recordable(path: Path) -> None:
-    """Raise UserError for a path that is not UTF-8: configurations and reports cannot contain it."""
+    """Raise UserError for a path that is not UTF-8, or was not read as UTF-8: configurations and reports cannot contain
+    it."""
     try:
         str(path).encode("utf-8")
+        return
     except UnicodeEncodeError:
-        raise UserError(
-            f"{path}: this path is not UTF-8, so config.yaml and reports cannot contain it: rename it"
-        ) from None
+        problem = "this path is not UTF-8, so config.yaml and reports cannot contain it: rename it"
+    with suppress(UnicodeError):  # valid UTF-8 that the locale has split into bytes
+        path = Path(os.fsencode(path).decode("utf-8"))
+        problem = "the locale is not UTF-8, so Python cannot read this path: set PYTHONUTF8=1 or LC_ALL=C.UTF-8"
+    raise UserError(f"{path}: {problem}")
 
 
 def command(*words: object, start: str = "charlstm") -> str:

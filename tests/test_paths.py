@@ -75,6 +75,15 @@ def test_path_that_is_not_utf8_is_an_error():
         check_recordable(Path("/a/b\udcff"))
 
 
+def test_locale_is_blamed_for_a_path_that_is_utf8():
+    """As under LC_ALL=POSIX with PYTHONUTF8=0, where each byte of the path is a surrogate."""
+    with pytest.raises(UserError) as caught:
+        check_recordable(Path("\udcc3\udca9/t.txt"))
+    assert str(caught.value) == (
+        "é/t.txt: the locale is not UTF-8, so Python cannot read this path: set PYTHONUTF8=1 or LC_ALL=C.UTF-8"
+    ).replace("/", os.sep)
+
+
 @pytest.mark.parametrize("name", ["é" * 100, "名" * 60, "a\udcff"], ids=ascii)
 def test_name_length_is_limited_in_bytes(name, tmp_path):
     file = tmp_path / "c.yaml"

@@ -80,7 +80,8 @@ def _device() -> Check:
 def _compiler() -> Check:
     built = kernels(CELLS["lstm"], torch.float32)
     if isinstance(built, str):
-        return Check("C++ compiler", built, "install g++ or clang: on a CPU, most cells train several times as fast")
+        what = "correct or unset $CXX" if built.startswith("$CXX") else "install g++ or clang"
+        return Check("C++ compiler", built, f"{what}: on a CPU, most cells train several times as fast")
     return Check("C++ compiler", f"works, for {torch.backends.cpu.get_cpu_capability()}")
 
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -58,6 +59,9 @@ class Processes(Pool):
         futures: dict[Future[bool], AnyJob] = {
             self._pool.submit(_run_job, job, on_event is not None): job for job in jobs
         }
+        if len(jobs) > 1:  # submit() wakes the pool's thread before it starts a process: the last one was not watched
+            with suppress(BrokenProcessPool):  # the jobs report it
+                self._pool.submit(_do_nothing)
         while futures:
             done, _ = wait(futures, REPORT_INTERVAL if on_event else None, FIRST_COMPLETED)
             while on_event and not self._events.empty():
@@ -131,6 +135,10 @@ def _start_worker(stop: Any, saves: Any, events: Any, started: Any) -> None:
         os._exit(1)
 
     threading.Thread(target=exit_after, args=(parent.join,), daemon=True).start()
+
+
+def _do_nothing() -> None:
+    """A task that only wakes the pool's thread."""
 
 
 def _run_job(job: Job, reports: bool) -> bool:

@@ -33,6 +33,7 @@ def test_healthy_machine_needs_nothing(tmp_path, monkeypatch):
     ("change", "name", "words"),
     [
         ({"kernels": lambda *_: "no C++ compiler: g++"}, "C++ compiler", ["no C++ compiler", "install g++"]),
+        ({"kernels": lambda *_: "$CXX is not"}, "C++ compiler", ["correct or unset $CXX"]),
         ({"free_main_memory": lambda: 10**8}, "memory", ["free", "close other programs"]),
         ({"free_main_memory": lambda: None}, "memory", ["does not report"]),
         ({"find_spec": lambda _: None}, "extra onnx", ["not installed", "pip install 'charlstm[onnx]'"]),

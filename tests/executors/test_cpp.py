@@ -246,6 +246,26 @@ def test_cxx_with_open_quote_is_an_error(monkeypatch, tmp_path):
 
 
 @pytest.mark.usefixtures("_clear_kernels")
+def test_cxx_that_cannot_be_run_is_named(monkeypatch, tmp_path):
+    """Another compiler would have other bugs and other results than the one that was asked for."""
+    for value in ("/no/such -O2", str(tmp_path)):
+        use_empty_cache(monkeypatch, tmp_path)
+        monkeypatch.setenv("CXX", value)
+        assert refusal() == f"$CXX is not a program that can be run: {value}"
+
+
+@pytest.mark.usefixtures("_clear_kernels")
+def test_silent_compiler_is_named(monkeypatch, tmp_path):
+    for code, problem in ((3, "exited with code 3 and no message"), (0, "wrote no file")):
+        use_empty_cache(monkeypatch, tmp_path)
+        program = tmp_path / f"silent{code}"
+        program.write_text(f"#!/bin/sh\nexit {code}\n")
+        program.chmod(0o755)
+        monkeypatch.setenv("CXX", str(program))
+        assert refusal() == f"the C++ compiler failed: {program} {problem}"
+
+
+@pytest.mark.usefixtures("_clear_kernels")
 def test_unwritable_cache_is_named(monkeypatch, tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("")

@@ -108,10 +108,12 @@ def _compiler_command() -> list[str]:
         from_environment = shlex.split(os.environ.get("CXX", ""))
     except ValueError as error:
         raise BuildError(f"$CXX is not a valid command: {error}: {os.environ['CXX']}") from None
-    for command in (from_environment, ["c++"], ["g++"], ["clang++"]):
-        path = shutil.which(command[0]) if command else None
+    for command in [from_environment] if from_environment else (["c++"], ["g++"], ["clang++"]):
+        path = shutil.which(command[0])
         if path:
             return [path, *command[1:]]
+    if from_environment:
+        raise BuildError(f"$CXX is not a program that can be run: {os.environ['CXX']}")
     raise BuildError("no C++ compiler (install c++, g++ or clang++, or set $CXX)")
 
 
@@ -157,8 +159,11 @@ def _compile(description: str, source: str, target: Path) -> None:
             )
             if result.returncode != 0:
                 lines = result.stderr.splitlines()
-                first = next((line for line in lines if "error" in line), lines[0] if lines else "no message")
+                exited = f"{shlex.join(compiler)} exited with code {result.returncode} and no message"
+                first = next((line for line in lines if "error" in line), lines[0] if lines else exited)
                 raise BuildError(f"the C++ compiler failed: {first.strip()[:200]}")
+            if not output.exists():
+                raise BuildError(f"the C++ compiler failed: {shlex.join(compiler)} wrote no file")
             content = output.read_bytes()
         with open_atomic(target) as file:
             file.write(content + hashlib.sha256(content).digest())
