@@ -109,10 +109,13 @@ def load_initial_run(path: Path) -> tuple[InitialRun, dict[str, Tensor]]:
     """The best checkpoint of a run, or another file, as `charlstm.runs.names.find_initial_run` finds it: the run, and
     the state dictionary of its model, of its averaged weights if it has them.
 
-    Raises UserError as :func:`charlstm.runs.loading.load_checkpoint_of` does.
+    Raises UserError as :func:`charlstm.runs.loading.load_checkpoint_of` does, with the name of the field.
     """
-    checkpoint, _ = load_checkpoint_of(path)
-    config, vocabulary = header_settings(checkpoint.header)
+    try:
+        checkpoint, _ = load_checkpoint_of(path)
+        config, vocabulary = header_settings(checkpoint.header)
+    except UserError as problem:
+        raise UserError(f"training.initial_run: {problem}") from None
     step = checkpoint.header.get("counters", {}).get("step")
     return InitialRun(path, config, vocabulary, step, checkpoint.damaged), strip_prefix("model", checkpoint.tensors)
 

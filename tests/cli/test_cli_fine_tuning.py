@@ -182,6 +182,7 @@ def test_dry_run_shows_the_start(charlstm, here):
     ("options", "message"),
     [
         (("--from", "tinny"), "tinny: there is no such run or checkpoint. Did you mean tiny?"),
+        (("--from", "."), "training.initial_run: "),
         (("--from", ""), 'training.initial_run="": expected run | null'),
         (("--from", "tiny", "--set", "model.cell=gru"), "model.cell is gru, but lstm in"),
         (("--from", "tiny", "--set", "model.hidden_size=8"), "model.hidden_size is 8, but 16 in"),
