@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from charlstm.cli import commands
 from charlstm.cli.runs import age
 from charlstm.runs.directory import RunDirectory
 from charlstm.runs.metrics import whole_split_nats
@@ -276,6 +277,13 @@ def test_version_and_short_help(charlstm):
     assert charlstm("--version").out.startswith("charlstm 0.")
     for command in ("train", "sample", "runs", "bench"):
         assert charlstm(command, "-h") == charlstm(command, "--help")
+
+
+def test_command_of_its_own_has_short_help(capsys):
+    """A command remembers the options of its first help, which may be asked for without the others."""
+    with pytest.raises(SystemExit, match="0"):
+        commands._build.__wrapped__("runs")(["-h"])
+    assert "--all" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,14 @@ def plans(pool: Pool) -> list[list[bool]]:
     return [[plan.busy for plan in cached] for cached in pool._plans.values()]
 
 
+def test_traced_layers_are_refused_before_anything_is_imported(monkeypatch):
+    """torch.compile cannot trace a search for packages in every version of torch."""
+    weights, x, _ = make(LSTM, SHAPE, dtype=torch.float32, device=DEVICE)
+    monkeypatch.setattr(module, "tracing", lambda *_: "traced")
+    monkeypatch.setattr(module, "_not_installed", lambda: pytest.fail("searches for Triton"))
+    assert TRITON.refuses(LSTM, weights, x) == "traced"
+
+
 def test_activations_are_accurate_for_all_arguments():
     ends = torch.tensor([0.0, 1e30, -1e30, torch.inf, -torch.inf, 0.5, -0.5, 88.0, -88.0])
     x = torch.cat([torch.linspace(-12, 12, 983), 10 ** torch.linspace(-35, 2, 32), ends]).to(DEVICE)
