@@ -71,5 +71,7 @@ def test_set_changes_a_field_that_an_arm_has_under_a_dotted_name():
     assert config.arms["rate 0.5"] == {**arm, **changed}
     assert config.arms["new"] == {"model": {"cell": "rnn"}}
     assert arm["training.learning_rate"] == 0.1
-    start = with_value({"model.cell": "gru"}, ("starts", "b"), {})
-    assert start == {"model.cell": "gru", "starts": {"b": {}}}, "not a section of a run's configuration"
+    arm_of_memory = with_value({"model.cell": "gru"}, ("initializations", "b"), {})
+    assert arm_of_memory == {"model.cell": "gru", "initializations": {"b": {}}}, (
+        "not a section of a run's configuration"
+    )

@@ -18,6 +18,9 @@ from charlstm.config.sections import ConfigFile, RunName, TypeText, check_name
 from charlstm.config.wording import Loc, Problem, as_one_error, dotted, format_value
 from charlstm.spelling import near
 
+INITIALIZATIONS = "initializations"
+"""The field of an arm that is no section of a run's configuration."""
+
 SEARCH_OFFSET = 1000
 """What the first seed of the search is above the first judged seed; no run that is judged has a seed of the search."""
 
@@ -32,8 +35,8 @@ class MemoryConfig(ConfigFile):
         10,
         ge=1,
         le=1000,
-        description="Number of runs of each arm that are judged, with successive seeds, at its best start and learning "
-        "rate.",
+        description="Number of runs of each arm that are judged, with successive seeds, with its best "
+        "initialization and learning rate.",
     )
     first_seed: int = Field(
         1,
@@ -46,14 +49,14 @@ class MemoryConfig(ConfigFile):
         2,
         ge=1,
         le=1000,
-        description="Number of seeds with which every start and learning rate is tried, from first_seed + 1000 on. "
-        "These runs are never judged.",
+        description="Number of seeds with which every initialization and learning rate is tried, from first_seed + "
+        "1000 on. These runs are never judged.",
     )
     learning_rates: Rates = Field(
         [1e-3, 3e-3, 1e-2, 3e-2],
-        description="Learning rates to try for every start of every arm: the middle one (or the lower of the two "
-        "middle ones) of those at which every search seed reaches target_nats is used, or else the one with the best "
-        "mean validation score.",
+        description="Learning rates to try for every initialization of every arm: the middle one (or the lower of the "
+        "two middle ones) of those at which every search seed reaches target_nats is used, or else the one with the "
+        "best mean validation score.",
     )
     widenings: int = Field(
         2,
@@ -81,10 +84,10 @@ class MemoryConfig(ConfigFile):
     )
     arms: Annotated[dict[str, dict[str, Any]], TypeText("mapping of arms")] = Field(
         description="The arms: for each name, the settings of its network. Without hidden_size, an arm gets the "
-        "hidden_size whose number of parameters is nearest to that of the first arm of the experiment. `starts` is a "
-        "mapping of names to further settings, such as initializations: the arm `lstm` with the starts `bias 1` and "
-        "`chrono` is trained as `lstm, bias 1` and as `lstm, chrono`, and the search seeds select the best start on "
-        "each dataset."
+        "hidden_size whose number of parameters is nearest to that of the first arm of the experiment. "
+        "`initializations` is a mapping of names to further settings, mostly of the initial weights: the arm `lstm` "
+        "with the initializations `bias 1` and `chrono` is trained as `lstm, bias 1` and as `lstm, chrono`, and the "
+        "search seeds select the best one on each dataset."
     )
     experiments: Experiments = Field(description="The tasks, and the claims about their metrics.")
     revised: list[Revision] = Field(
@@ -102,14 +105,14 @@ class MemoryConfig(ConfigFile):
             raise ValueError("a comparison needs at least one arm with its network")
         problems, names = [], dict[str, str]()
         for arm, settings in arms.items():
-            starts = settings.get("starts", {})
-            if "starts" in settings and not (
-                isinstance(starts, dict) and starts and all(isinstance(changes, dict) for changes in starts.values())
+            above, given = ("arms", arm, INITIALIZATIONS), settings.get(INITIALIZATIONS, {})
+            if INITIALIZATIONS in settings and not (
+                isinstance(given, dict) and given and all(isinstance(changes, dict) for changes in given.values())
             ):
                 message = "expected a mapping of names to settings, such as bias 5: {model.forget_bias: 5}"
-                problems.append(Problem(("arms", arm, "starts"), message))
-                starts = {}
-            locs = {arm: ("arms", arm)} | {f"{arm}, {start}": ("arms", arm, "starts", start) for start in starts}
+                problems.append(Problem(above, message))
+                given = {}
+            locs = {arm: ("arms", arm)} | {f"{arm}, {one}": (*above, one) for one in given}
             for name, loc in locs.items():
                 try:
                     check_name(name)
@@ -153,25 +156,26 @@ class MemoryConfig(ConfigFile):
         return range(self.first_seed, self.first_seed + self.seeds)
 
     def seeds_of_search(self) -> range:
-        """The seeds of the runs that select starts and learning rates."""
+        """The seeds of the runs that select initializations and learning rates."""
         first = self.first_seed + SEARCH_OFFSET
         return range(first, first + self.search_seeds)
 
-    def starts(self, arm: str) -> list[str]:
-        """The arms that are trained for an arm: ``lstm, chrono`` and so on for each of its starts; without starts, or
-        if it is a start, the arm itself."""
-        starts = self.arms.get(arm, {}).get("starts")
-        return [f"{arm}, {start}" for start in starts] if starts else [arm]
+    def initializations(self, arm: str) -> list[str]:
+        """The arms that are trained for an arm: ``lstm, chrono`` and so on for each of its initializations; without
+        them, or if it is one of them, the arm itself."""
+        names = self.arms.get(arm, {}).get(INITIALIZATIONS)
+        return [f"{arm}, {name}" for name in names] if names else [arm]
 
     def trained(self, arms: Iterable[str]) -> list[str]:
         """The arms that are trained for some arms, each once."""
-        return list(dict.fromkeys(start for arm in arms for start in self.starts(arm)))
+        return list(dict.fromkeys(one for arm in arms for one in self.initializations(arm)))
 
     def trained_by_name(self) -> dict[str, list[str]]:
-        """Each name that an experiment or a claim can use, of an arm or of a start, and the arms trained for it."""
+        """Each name that an experiment or a claim can use, of an arm or of an arm with one of its initializations, and
+        the arms trained for it."""
         by_name: dict[str, list[str]] = {}
         for arm in self.arms:
-            by_name |= {arm: self.starts(arm)} | {start: [start] for start in self.starts(arm)}
+            by_name |= {arm: self.initializations(arm)} | {one: [one] for one in self.initializations(arm)}
         return by_name
 
     def _no_arm(self, arm: str) -> str:
@@ -180,21 +184,22 @@ class MemoryConfig(ConfigFile):
         return f"there is no arm {arm}. {f'Did you mean {match}? ' if match else ''}Arms: {'; '.join(names)}"
 
     def _source(self, arm: str) -> tuple[str, str | None]:
-        """The key of the arm in the file, and of its start, of a name."""
+        """The key of the arm in the file, and of its initialization, of a name."""
         return next(
-            (key, start)
+            (key, initialization)
             for key, settings in self.arms.items()
-            for start in (None, *settings.get("starts", {}))
-            if arm == (key if start is None else f"{key}, {start}")
+            for initialization in (None, *settings.get(INITIALIZATIONS, {}))
+            if arm == (key if initialization is None else f"{key}, {initialization}")
         )
 
     def _layers(self, arm: str) -> list[Mapping[str, Any]]:
-        """The settings of an arm, then those of its start, if it is one."""
-        key, start = self._source(arm)
-        settings = {name: value for name, value in self.arms[key].items() if name != "starts"}
-        return [settings] if start is None else [settings, self.arms[key]["starts"][start]]
+        """The settings of an arm, then those of its initialization, if the name has one."""
+        key, initialization = self._source(arm)
+        settings = {name: value for name, value in self.arms[key].items() if name != INITIALIZATIONS}
+        return [settings] if initialization is None else [settings, self.arms[key][INITIALIZATIONS][initialization]]
 
     def _problems_of(self, experiment: str, arm: str) -> list[Problem]:
+        key, initialization = self._source(arm)
         settings, problems = self._settings(experiment, arm, is_search=True)
         if not problems and "evaluation_characters" in settings["training"]:
             reason = "has no effect: these experiments score whole splits. Remove it"
@@ -214,14 +219,13 @@ class MemoryConfig(ConfigFile):
                 for seed in (self.first_seed, self.seeds_of_search()[0]):
                     self.run_config(experiment, arm, CorpusConfig(source="any"), 1.0, seed)
             except ValidationError as error:
-                problems = problems_of(error, Config)
-        key, start = self._source(arm)
-        loc = ("arms", key) if start is None else ("arms", key, "starts", start)
+                problems = problems_of(error, Config, [INITIALIZATIONS] if initialization is None else [])
+        loc = ("arms", key) if initialization is None else ("arms", key, INITIALIZATIONS, initialization)
         return [Problem(loc, f"in {experiment}: {dotted(one.loc)}: {one.message}") for one in problems]
 
     def run_config(self, experiment: str, arm: str, corpus: CorpusConfig, rate: float, seed: int) -> Config:
-        """The configuration of one run: the shared settings, changed by the experiment, the arm and its start; and by
-        ``search`` of the experiment, for a seed of the search."""
+        """The configuration of one run: the shared settings, changed by the experiment, the arm and its
+        initialization; and by ``search`` of the experiment, for a seed of the search."""
         settings, _ = self._settings(experiment, arm, seed in self.seeds_of_search())
         settings["training"] |= {"learning_rate": rate, "seed": seed}
         return Config.model_validate({**settings, "corpus": corpus.model_dump()})
@@ -240,11 +244,11 @@ class MemoryConfig(ConfigFile):
         return settings, problems
 
     def sized(self, arm: str) -> bool:
-        """Whether the arm or its start sets its hidden_size."""
+        """Whether the arm or its initialization sets its hidden_size."""
         return self.sets(arm, ("model", "hidden_size"))
 
     def sets(self, arm: str, *fields: Loc) -> bool:
-        """Whether the arm or its start sets one of these fields, or of those in these sections."""
+        """Whether the arm or its initialization sets one of these fields, or of those in these sections."""
         given = [loc for changes in self._layers(arm) for loc in override({}, changes).origin]
         return any(loc[: len(field)] == field for loc in given for field in fields)
 

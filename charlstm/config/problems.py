@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -39,6 +40,7 @@ SYNONYMS = {
     "nats": "target_nats",
     "most_seeds": "min_seed_fraction",
     "rate_seeds": "search_seeds",
+    "starts": "initializations",
     "solved": "solve_threshold",
     "say": "statement",
     "figure": "metric",
@@ -51,8 +53,9 @@ SYNONYMS = {
 """The name of a field, or of a value, in other tools or in earlier versions -> its name here."""
 
 
-def problems_of(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
-    """The first hundred problems of a pydantic error, raised by the validation of `model`."""
+def problems_of(error: ValidationError, model: type[BaseModel], further: Sequence[str] = ()) -> list[Problem]:
+    """The first hundred problems of a pydantic error, raised by the validation of `model`. ``further`` are fields that
+    are also allowed beside those of the model."""
     problems: list[Problem] = []
     seen: set[Loc] = set()
     for item in error.errors(include_url=False)[:MAX_PROBLEMS]:
@@ -63,7 +66,7 @@ def problems_of(error: ValidationError, model: type[BaseModel]) -> list[Problem]
         if item["type"] == "charlstm_problems":
             problems.extend(item["ctx"]["problems"])
         else:
-            problems.append(Problem(loc, _message(item["type"], loc, item["input"], item["msg"], model)))
+            problems.append(Problem(loc, _message(item["type"], loc, item["input"], item["msg"], model, further)))
     return problems
 
 
@@ -76,9 +79,9 @@ def _without_union_members(loc: Loc, model: type[BaseModel]) -> Loc:
     return loc
 
 
-def _message(kind: str, loc: Loc, value: object, message: str, model: type[BaseModel]) -> str:
+def _message(kind: str, loc: Loc, value: object, message: str, model: type[BaseModel], further: Sequence[str]) -> str:
     if kind in ("extra_forbidden", "invalid_key"):
-        return _unknown(loc, model)
+        return _unknown(loc, model, further if len(loc) == 1 else ())
     field = find_field(model, loc)
     if kind == "missing":
         return f"missing, and it has no default. {field.description if field else ''}".rstrip()
@@ -123,9 +126,9 @@ def _hint(field: FieldInfo, value: object) -> str:
     return ""
 
 
-def _unknown(loc: Loc, model: type[BaseModel]) -> str:
+def _unknown(loc: Loc, model: type[BaseModel], further: Sequence[str]) -> str:
     section = find_section(model, loc[:-1])
-    allowed = list(section.model_fields) if section else []
+    allowed = [*(section.model_fields if section else []), *further]
     return f"unknown field. {_suggestion(loc, allowed, model)}Allowed here: {', '.join(allowed)}"
 
 

@@ -243,18 +243,18 @@ def criterion(claim: Claim) -> str:
 
 
 def headline(results: dict[str, ExperimentResult], config: MemoryConfig) -> list[str]:
-    """The longest lag of each arm, from its worst start to its best, that with the longest at its best start first."""
+    """The longest lag of each arm, from its worst initialization to its best, that with the longest first."""
     if "recall" not in results:
         return []
     lags = {arm: metric for (name, arm), metric in results["recall"].metrics.items() if name == "longest lag"}
     shown = [arm for arm in config.arms if arm in lags] or list(lags)
     parts = []
     for arm in sorted(shown, key=lambda arm: -lags[arm].value):
-        starts = [lags[start] for start in config.starts(arm) if start in lags] or [lags[arm]]
-        worst, best = (choose(starts, key=lambda metric: metric.value) for choose in (min, max))
+        each = [lags[one] for one in config.initializations(arm) if one in lags] or [lags[arm]]
+        worst, best = (choose(each, key=lambda metric: metric.value) for choose in (min, max))
         if worst.value < best.value:
-            text = f"{worst.text.removesuffix(' or more')} to {best.text}, by its start"
+            text = f"{worst.text.removesuffix(' or more')} to {best.text}, by its initialization"
         else:
-            text = best.text + (" from every start" if len(starts) > 1 else "")
+            text = best.text + (" with every initialization" if len(each) > 1 else "")
         parts.append(f"{visible(arm)}: {text}")
     return [f"Over how many characters a key is recalled: {'; '.join(parts)}."]

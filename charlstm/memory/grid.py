@@ -1,4 +1,4 @@
-"""The runs to train for each arm and dataset: a search for the learning rate and the start, then the judged seeds."""
+"""The runs to train for each arm and dataset: a search for initialization and learning rate, then the judged seeds."""
 
 from __future__ import annotations
 
@@ -53,16 +53,18 @@ class Grid:
         size, config = self._vocabulary_size(dataset), self.config
         arms, groups, target = list(dict.fromkeys(arms)), dict[str, RunGroup](), 0
         for arm in arms:
-            starts = []
-            for start in config.starts(arm):
-                model = self._config(experiment, dataset, start, 1.0, self.judged_seeds[0]).model
+            members = []
+            for name in config.initializations(arm):
+                model = self._config(experiment, dataset, name, 1.0, self.judged_seeds[0]).model
                 if not target:
                     target = parameter_count(model, size)
-                elif not config.sized(start):
+                elif not config.sized(name):
                     model = match_parameters(model, size, target)
                 parameters = parameter_count(model, size)
-                starts.append(RunGroup(experiment, dataset, start, model, parameters, dynamics=dynamics))
-            group = starts[0] if starts[0].arm == arm else replace(starts[0], arm=arm, starts=tuple(starts))
+                members.append(RunGroup(experiment, dataset, name, model, parameters, dynamics=dynamics))
+            group = (
+                members[0] if members[0].arm == arm else replace(members[0], arm=arm, initializations=tuple(members))
+            )
             group = replace(group, previous=(previous or {}).get(arm))
             groups[arm] = self._groups.setdefault(group.key, group)
         return groups
@@ -160,7 +162,7 @@ class Grid:
         return len(needed & self._complete.keys()), len(needed)
 
     def _searches(self, group: RunGroup) -> dict[str, Search] | None:
-        """The searches of the starts of an arm, without those that are left out; None if one is not complete."""
+        """The searches of an arm, by initialization, without those that are left out; None if one is not complete."""
         searches = {}
         for member in group.members:
             search = self.rate_search.result(member)
@@ -170,9 +172,9 @@ class Grid:
                 return None
         return searches
 
-    def _is_left_out(self, start: RunGroup) -> bool:
-        """Whether a start that is judged by itself is hopeless, so that it is not trained for its arm, either."""
-        registered = self._groups.get(start.key)
+    def _is_left_out(self, member: RunGroup) -> bool:
+        """Whether an initialization that is judged by itself is hopeless, and so is not trained for its arm, either."""
+        registered = self._groups.get(member.key)
         return registered is not None and bool(self.is_hopeless(registered))
 
     def is_hopeless(self, group: RunGroup) -> bool | None:
@@ -186,7 +188,7 @@ class Grid:
             return None
         if not searches:
             return True
-        best = self._best_start(previous, searches)
+        best = self._best_initialization(previous, searches)
         outcomes = [self.outcome(best.group, best.learning_rate, seed) for seed in self.judged_seeds]
         if any(one is None for one in outcomes):
             return None
@@ -194,13 +196,13 @@ class Grid:
         return all(one is None or one.nats is None or one.nats > limit for one in outcomes)
 
     def best_runs(self, group: RunGroup) -> BestRuns:
-        """The judged runs at the best start and learning rate, which the search seeds select. Call it only after the
-        search."""
+        """The judged runs with the best initialization and learning rate, which the search seeds select. Call it only
+        after the search."""
         searches = {} if self.is_hopeless(group) else self._searches(group)
         assert searches is not None, f"{group.key} was not searched"
-        return self._best_start(group, searches) if searches else BestRuns(group, math.nan, [], {})
+        return self._best_initialization(group, searches) if searches else BestRuns(group, math.nan, [], {})
 
-    def _best_start(self, group: RunGroup, searches: dict[str, Search]) -> BestRuns:
+    def _best_initialization(self, group: RunGroup, searches: dict[str, Search]) -> BestRuns:
         best = min(searches, key=lambda arm: searches[arm].rank)
         chosen = next(member for member in group.members if member.arm == best)
         search = searches[best]

@@ -1,4 +1,4 @@
-"""Groups of runs: an arm on a dataset with its starts, and the results of their runs."""
+"""Groups of runs: an arm on a dataset with its initializations, and the results of their runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ class RunGroup:
     """All runs of one arm on one dataset, with the settings of an experiment.
 
     Attributes:
-        starts: the groups of its starts, of which the best is judged; empty for an arm without starts, or for a start.
+        initializations: the groups of its initializations, of which the best is judged; empty for an arm without
+            several ones, or with one of them.
         previous: the group of the same arm at the next shorter lag: if none of its judged runs has learned anything,
             this one is not trained.
         dynamics: what is measured during training; None for nothing.
@@ -29,7 +30,7 @@ class RunGroup:
     arm: str
     model: ModelConfig
     parameters: int
-    starts: tuple[RunGroup, ...] = ()
+    initializations: tuple[RunGroup, ...] = ()
     previous: RunGroup | None = None
     dynamics: Dynamics | None = None
 
@@ -39,8 +40,8 @@ class RunGroup:
 
     @property
     def members(self) -> tuple[RunGroup, ...]:
-        """The groups that are trained: those of its starts, or the group itself."""
-        return self.starts or (self,)
+        """The groups that are trained: those of its initializations, or the group itself."""
+        return self.initializations or (self,)
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,8 @@ class Outcome:
 class Search:
     """The scores of the learning rates that were tried, on the search seeds, and the best of them.
 
-    ``rank`` orders the starts of an arm, the best first: by the mean score over the seeds, then by the number of rates
-    of the grid at which every seed reaches the target, then by the mean number of steps.
+    ``rank`` orders the initializations of an arm, the best first: by the mean score over the seeds, then by the number
+    of rates of the grid at which every seed reaches the target, then by the mean number of steps.
     """
 
     scores: dict[float, list[float | None]]
@@ -77,10 +78,10 @@ class Search:
 
 @dataclass(frozen=True)
 class BestRuns:
-    """The judged runs of a group at its best start and learning rate, one per seed, and the scores of all rates.
+    """The judged runs of a group with its best initialization and learning rate, one per seed; the scores of all rates.
 
-    ``group`` is the group of the best start, or the group itself. ``paths`` is empty if the group was not trained,
-    since no seed learned a shorter lag.
+    ``group`` is the group of the best initialization, or the group itself. ``paths`` is empty if the group was not
+    trained, since no seed learned a shorter lag.
     """
 
     group: RunGroup
@@ -109,7 +110,7 @@ def with_previous(groups: Iterable[RunGroup]) -> list[RunGroup]:
 
 
 def networks_table(groups: Iterable[RunGroup]) -> list[list[str]]:
-    """A row for each network, which is an arm or one of its starts: its size, and on how many texts it is trained."""
+    """A row for each network, an arm with one initialization: its size, and on how many texts it is trained."""
     members = {member.key: member for group in groups for member in group.members}
     texts = Counter(
         (

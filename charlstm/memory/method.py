@@ -10,6 +10,7 @@ import torch
 from charlstm import __version__
 from charlstm.config import MemoryConfig, as_yaml
 from charlstm.config.experiments.base import TrainingExperiment
+from charlstm.config.memory import INITIALIZATIONS
 from charlstm.memory.claims import CLAIMS, claims_record, earlier_files
 from charlstm.report.document import Section, Table
 from charlstm.text.visible import visible
@@ -37,8 +38,8 @@ def _search_settings(config: MemoryConfig) -> list[tuple[str, str]]:
     return [
         (
             f"Search: {name}",
-            f"The runs that select starts and rates differ in {as_yaml(section.search)}: what is best for them "
-            "need not be best for the judged runs",
+            f"The runs that select initializations and rates differ in {as_yaml(section.search)}: what is best for "
+            "them need not be best for the judged runs",
         )
         for name, section in sections
         if isinstance(section, TrainingExperiment) and section.search
@@ -52,11 +53,11 @@ def method(config: MemoryConfig, folder: Path, made_by: str) -> Section:
         (
             "Seeds",
             f"{config.seeds} runs of each arm are judged, with the seeds {config.first_seed} to "
-            f"{config.judged_seeds()[-1]}. Its start and its learning rate are selected before, by the validation "
-            f"scores of runs with other seeds ({config.search_seeds} for each start and rate), which are not "
-            "judged: the middle one (or the lower of the two middle ones) of the rates at which each of them "
-            "reaches the target loss, or else the rate with the best score; of several starts, the one with the "
-            "best score, then the one that reaches the target at more rates. Rates: "
+            f"{config.judged_seeds()[-1]}. Its initialization and its learning rate are selected before, by the "
+            f"validation scores of runs with other seeds ({config.search_seeds} for each initialization and rate), "
+            "which are not judged: the middle one (or the lower of the two middle ones) of the rates at which each of "
+            "them reaches the target loss, or else the rate with the best score; of several initializations, the one "
+            "with the best score, then the one that reaches the target at more rates. Rates: "
             f"{', '.join(f'{rate:g}' for rate in config.learning_rates)} unless an experiment sets another grid; "
             f"while the best is at an edge, up to {config.widenings} more beyond that edge. The training text of a "
             "task differs by seed",
@@ -94,8 +95,8 @@ def method(config: MemoryConfig, folder: Path, made_by: str) -> Section:
         ]
         for arm, settings in config.arms.items()
         for name, changes in (
-            (arm, {key: value for key, value in settings.items() if key != "starts"}),
-            *((f"{arm}, {start}", changes) for start, changes in settings.get("starts", {}).items()),
+            (arm, {key: value for key, value in settings.items() if key != INITIALIZATIONS}),
+            *((f"{arm}, {one}", changes) for one, changes in settings.get(INITIALIZATIONS, {}).items()),
         )
     ]
     shared = "; ".join(f"{key}: {as_yaml(value)}" for key, value in config.shared.items())

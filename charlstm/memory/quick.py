@@ -71,12 +71,12 @@ def _fields(config: MemoryConfig, name: str) -> dict[str, Any]:
 
 
 def _names(config: MemoryConfig, arms: list[str]) -> set[str]:
-    """The arms of a list, and their starts."""
+    """The arms of a list, and their initializations."""
     return {*arms, *config.trained(arms)}
 
 
 def _settings(config: MemoryConfig, arm: str) -> object:
-    """The settings of an arm, or of the arm that a start belongs to; None if there is none."""
+    """The settings of an arm, or of the arm that an initialization belongs to; None if there is none."""
     return next((settings for name, settings in config.arms.items() if arm in _names(config, [name])), None)
 
 

@@ -66,7 +66,7 @@ class RateSearch:
         return all(one is not None and one.steps_to_target is not None for one in outcomes)
 
     def result(self, group: RunGroup) -> Search | None:
-        """The result of the search for an arm without starts; None if it is not complete."""
+        """The result of the search for an arm without initializations; None if it is not complete."""
         rates = self.rates(group)
         best = self._best_rate(group, rates)
         if best is None or (score := self._score(group, best)) is None:

@@ -1,4 +1,4 @@
-"""A plot of how many seeds solve each length: a row for each arm and start, a column for each length."""
+"""A plot of how many seeds solve each length: a row for each arm and initialization, a column for each length."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def solved_plot(
 
     Args:
         columns: names of the lengths, ascending.
-        rows: for each arm or start, how many of its seeds solve each length, and of how many; None if missing.
+        rows: for each arm or initialization, how many of its seeds solve each length, and of how many; None if missing.
         colors: each row's color number.
         name: the unique name of the figure.
         title: the title of the plot.

@@ -67,7 +67,7 @@ def steps_plot(
         axes.set_title("Training steps until the lag is solved")
         label_ends(axes, ends, gap)
         alt = "Line plot, both axes logarithmic, of training steps against the lag. " + " ".join(descriptions)
-        caption = "Median and range of the seeds that solve the lag, at the best start."
+        caption = "Median and range of the seeds that solve the lag, with the best initialization."
         return finish(figure, "steps-to-solve", alt, caption)
 
 
@@ -79,22 +79,24 @@ def training_plot(
     title: str,
     label: str,
 ) -> Figure | None:
-    """Plot a measurement against the training step: a panel for each arm, a color for each start, a line for each run.
+    """Plot a measurement against the training step: a panel for each arm, a color for each initialization.
 
-    A dot marks the step at which a run solves the task.
+    There is a line for each run. A dot marks the step at which a run solves the task.
 
     Args:
-        groups: for each arm and each of its starts, the curves of its runs; the start of an arm without several ones
-            has its name.
-        colors: each arm's color number, which its first start has; the next ones have the next colors.
+        groups: for each arm and each of its initializations, the curves of its runs; the initialization of an arm
+            without several ones has its name.
+        colors: each arm's color number, which its first initialization has; the next ones have the next colors.
         name: the unique name of the figure.
         title: what is measured.
         label: the label of the y axis.
     """
     drawn = {
         arm: kept
-        for arm, starts in groups.items()
-        if (kept := {start: used for start, curves in starts.items() if (used := [c for c in curves if c.steps])})
+        for arm, initializations in groups.items()
+        if (
+            kept := {name: used for name, curves in initializations.items() if (used := [c for c in curves if c.steps])}
+        )
     }
     if not drawn:
         return None
@@ -102,9 +104,9 @@ def training_plot(
         gap, height = label_layout(max(map(len, drawn.values())))
         figure, row = panels(len(drawn), height, sharex=True)
         descriptions, ends_of = [], list[list[End]]()
-        for axes, (arm, starts) in zip(row, drawn.items(), strict=True):
-            ends, labels = [], distinct(starts)
-            for number, (start, curves) in enumerate(starts.items(), start=colors[arm]):
+        for axes, (arm, initializations) in zip(row, drawn.items(), strict=True):
+            ends, labels = [], distinct(initializations)
+            for number, (initialization, curves) in enumerate(initializations.items(), start=colors[arm]):
                 for curve in curves:
                     axes.plot(curve.steps, curve.values, linewidth=1.0, alpha=0.6, **stroke(number))
                     if curve.solved is not None and curve.solved in curve.steps:
@@ -112,11 +114,13 @@ def training_plot(
                         axes.plot(curve.solved, value, "o", markersize=5, color=color(number))
                 longest = max(curves, key=lambda curve: curve.steps[-1])
                 solved = sum(curve.solved is not None for curve in curves)
-                which = "" if start == arm else f"{labels[start]}: "
+                which = "" if initialization == arm else f"{labels[initialization]}: "
                 text = f"{which}{solved}/{len(curves)}"
                 ends.append(End(text, color(number), longest.steps[-1], longest.values[-1]))
                 first, last = (statistics.median(c.values[index] for c in curves) for index in (0, -1))
-                descriptions.append(f"{visible(arm)}, {visible(start)}: from {first:g} to {last:g}, {solved} solved.")
+                descriptions.append(
+                    f"{visible(arm)}, {visible(initialization)}: from {first:g} to {last:g}, {solved} solved."
+                )
             grid_lines(axes)
             axes.set_xlabel("training steps")
             axes.set_title(visible(arm))

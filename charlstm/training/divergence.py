@@ -18,8 +18,9 @@ from charlstm.training.step import TrainingStep
 MIN_HIGH_LOSS = 25.0
 """In nats: with Adam's epsilon, a healthy model is at most about 18 nats wrong."""
 HIGH_LOSS_STEPS = 100
-"""So many steps in succession with a high loss end a run. Plain RNNs with the identity start of Le et al. (2015)
-recovered from spikes of up to 1e11 nats, most of one to five steps and one of 65, and mostly learned their task."""
+"""So many steps in succession with a high loss end a run. Plain RNNs with the identity initialization of Le et al.
+(2015) recovered from spikes of up to 1e11 nats, most of one to five steps and one of 65, and mostly learned their
+task."""
 
 
 def is_finite_loss(nats: float) -> bool:

@@ -57,10 +57,10 @@ only rate. With the settings of the table below, lstm and capped have 1.704 and 
 Shakespeare, 2.174 and 2.153 on 5,000 (three seeds each), 1.317 and 1.312 on 500,000 (one seed); on 5,000 characters of
 War and Peace 2.200 and 2.204 (three seeds).
 
-Its start is the usual one. From biases at the frequencies and forget gates at time scales of 1 to 10 characters
-(``unigram_bias``, ``forget_bias: chrono``, ``chrono_length: 10``) it is better where a long text is read for long, and
-worse before; from the usual start and from there, at the rates of the table below (500,000: one seed, and 100,000
-other characters held out; 50,000 and 5,000: three seeds, and 50,000):
+Its initialization is the usual one. With biases at the frequencies and forget gates at time scales of 1 to 10
+characters (``unigram_bias``, ``forget_bias: chrono``, ``chrono_length: 10``) it is better where a long text is read for
+long, and worse before; with the usual initialization and with this one, at the rates of the table below (500,000: one
+seed, and 100,000 other characters held out; 50,000 and 5,000: three seeds, and 50,000):
 
 | characters | Tiny Shakespeare | War and Peace |
 |---|---|---|
@@ -69,9 +69,9 @@ other characters held out; 50,000 and 5,000: three seeds, and 50,000):
 | 50,000, read 30 times | 2.128, 2.157 | 1.823, 1.833 |
 | 5,000, read 30 times | 2.658, 2.666 | 2.135, 2.148 |
 
-On 10 million characters of Python's standard library it has 1.187 and 1.184. The lstm has 1.488 and 1.198 from there,
-after 20.5 million; with its own defaults, the frequencies and the forget bias of torch, it was not measured at these
-sizes.
+On 10 million characters of Python's standard library it has 1.187 and 1.184. The lstm has 1.488 and 1.198 with this
+one, after 20.5 million; with its own defaults, the frequencies and the forget bias of torch, it was not measured at
+these sizes.
 
 With 256 units it trains about as fast as the lstm, 129,000 to 145,000 characters per second against 125,000 to 158,000
 (one core of an AMD EPYC, bfloat16, while other work ran). Without a compiler for its kernels it is slower than the

@@ -76,8 +76,8 @@ def test_compare_from_end_to_end(charlstm, memory_file, monkeypatch):
 
 
 def test_dry_run_prints_the_networks_and_writes_nothing(charlstm, memory_file):
-    starts = "arms.rnn.starts={tanh: {}, large: {model.hidden_size: 1234}}"
-    result = charlstm("compare", memory_file.name, "--dry-run", "--set", starts)
+    initializations = "arms.rnn.initializations={tanh: {}, large: {model.hidden_size: 1234}}"
+    result = charlstm("compare", memory_file.name, "--dry-run", "--set", initializations)
     assert result.code == 0
     assert "recall: 6 pairs of a text and an arm, about 18 runs\n" in result.out
     rows = [line.split() for line in result.out.splitlines() if re.search(r" x ", line)]

@@ -33,7 +33,7 @@ from charlstm.training.trainer import Trainer
 
 TASK = {"task": "Recall", "lag": 5, "keys": 3, "letters": 4}
 ARMS = {
-    "lstm": {"model.cell": "lstm", "starts": {"a": {"model.forget_bias": 0}, "b": {"model.forget_bias": 5}}},
+    "lstm": {"model.cell": "lstm", "initializations": {"a": {"model.forget_bias": 0}, "b": {"model.forget_bias": 5}}},
     "rnn": {"model.cell": "rnn"},
 }
 
@@ -83,13 +83,15 @@ def results(monkeypatch) -> Results:
     return known
 
 
-def test_search_precedes_judged_seeds_of_the_best_start(tmp_path, results):
+def test_search_precedes_judged_seeds_of_the_best_initialization(tmp_path, results):
     grid = Grid(make_config(), tmp_path)
     short, long = make_groups(grid)
     jobs = grid.next_jobs([short, long])
     assert all(job.evaluations_are_results for job in jobs)
     first = results.train(jobs, lambda arm, *_: 0.5 if arm.endswith("b") else 1.0)
-    assert first == [f"recall-2-lstm, {start}-{rate}-seed1001" for start in "ab" for rate in ("0.001", "0.01")]
+    assert first == [
+        f"recall-2-lstm, {initialization}-{rate}-seed1001" for initialization in "ab" for rate in ("0.001", "0.01")
+    ]
     while (jobs := grid.next_jobs([short])) and "seed1001" in jobs[0].label:  # the grids widen
         results.train(jobs, lambda arm, rate, _: (0.5 if arm.endswith("b") else 1.0) + abs(math.log10(rate) + 3))
     assert [job.label for job in jobs] == [f"recall-2-lstm, b-0.001-seed{seed}" for seed in (1, 2)]
@@ -188,13 +190,13 @@ def test_diverged_seed_counts_as_one_that_learned_nothing(tmp_path, monkeypatch)
     assert (search.learning_rate, search.rank[0]) == (1e-2, pytest.approx((baseline + 0.1) / 2))
 
 
-def test_start_that_reaches_the_target_at_more_rates_of_the_grid_is_judged(tmp_path, monkeypatch):
-    """Start a is faster at its best rate, start b reaches the target at more rates; a rate of a wider grid does not
-    count."""
+def test_initialization_that_reaches_the_target_at_more_rates_of_the_grid_is_judged(tmp_path, monkeypatch):
+    """Initialization a is faster at its best rate, b reaches the target at more rates; a rate of a wider grid does
+    not count."""
     reached = {("a", 1e-2): 2, ("a", 1e-1): 1, ("b", 1e-3): 6, ("b", 1e-2): 5}
 
-    def outcome(_self: Grid, start: RunGroup, rate: float, _seed: int) -> Outcome:
-        steps = reached.get((start.arm[-1], rate))
+    def outcome(_self: Grid, group: RunGroup, rate: float, _seed: int) -> Outcome:
+        steps = reached.get((group.arm[-1], rate))
         return Outcome(1.0 if steps is None else 0.009, 0.01, steps or 6, steps)
 
     monkeypatch.setattr(Grid, "outcome", outcome)

@@ -60,7 +60,7 @@ arms:
   lstm: {{model: {{cell: lstm, forget_bias: chrono, chrono_length: 10}}}}
   rnn:
     model.cell: rnn
-    starts:
+    initializations:
       uniform: {{}}
       relu: {{model: {{nonlinearity: relu, identity_scale: 1}}}}
   wide: {{model: {{cell: rnn, hidden_size: 6}}}}
@@ -227,14 +227,14 @@ def test_each_experiment_has_section_plots_and_command(done):
     assert "nan" not in re.sub(r"<[^>]*>", " ", page.split("</style>")[1]).lower().split()
 
 
-def test_metrics_of_an_arm_are_those_of_its_best_start(texts, done):
+def test_metrics_of_an_arm_are_those_of_its_best_initialization(texts, done):
     recall = make_comparison(texts, done, only=["recall"])._experiments["recall"]
     metrics = recall.result().metrics
     for lag in (2, 5):
-        start = f"rnn, {recall.start(lag, 'rnn')}"
-        assert start in recall.arms
+        initialization = f"rnn, {recall.initialization(lag, 'rnn')}"
+        assert initialization in recall.arms
         for name in ("solved", "accuracy", "seeds above chance"):
-            assert metrics[f"{name} at lag {lag}", "rnn"] == metrics[f"{name} at lag {lag}", start]
+            assert metrics[f"{name} at lag {lag}", "rnn"] == metrics[f"{name} at lag {lag}", initialization]
     names = {name for name, arm in metrics if arm == "rnn"}
     assert {"mixed: solved at lag 2"} <= names <= set(recall.metric_names())
 
@@ -251,7 +251,7 @@ def test_tests_at_longer_lags_are_of_the_seeds_that_solve_the_shorter_one(texts,
     seeds = recall._seeds_at_longer_lags()
     assert seeds == {(2, 5, "lstm"): (2, 2), (2, 9, "lstm"): (1, 2), (5, 9, "lstm"): (1, 2)}, "no seed of the others"
     of_rnn = recall._longer_plot({(2, 5, "rnn"): (0, 2)})
-    assert re.search("rnn, (uniform|relu), 2 → 5: 0 of 2", of_rnn.alt), "which start it is"
+    assert re.search("rnn, (uniform|relu), 2 → 5: 0 of 2", of_rnn.alt), "which initialization it is"
 
 
 def test_lag_that_is_not_trained_is_reported_with_the_reason(texts, done, monkeypatch):
@@ -291,10 +291,10 @@ def test_order_is_trained_at_a_length_that_a_claim_is_about(texts, done, monkeyp
     assert order._groups["temporal order 12"][arm].previous is not None
 
 
-def test_gradient_at_the_start_is_also_measured_where_a_lag_was_not_trained(texts, done, monkeypatch):
+def test_gradient_before_training_is_also_measured_where_a_lag_was_not_trained(texts, done, monkeypatch):
     monkeypatch.setattr("charlstm.memory.grid.LEARNED", 0.0)
     metrics = make_comparison(texts, done, only=["gradient"])._experiments["gradient"].result().metrics
-    assert ("depth on recall at the start", "lstm") in metrics
+    assert ("depth on recall before training", "lstm") in metrics
     assert ("depth on recall", "lstm") not in metrics
 
 
@@ -690,9 +690,11 @@ def test_untrained_is_the_initial_model(done, tmp_path):
         ("experiments.gradient.arms=[cut]", "cut is not one of recall.arms"),
         ("experiments.text.gate_arms=[wide]", "wide is not one of text.arms"),
         ("rate_seeds=9", "unknown field. Did you mean search_seeds?"),
-        ("arms.lstm={starts: {}}", "arms.lstm.starts: expected a mapping of names to settings"),
-        ("arms.rnn={starts: {relu: {model.cel: rnn}}}", "in recall: model.cel: unknown field"),
-        ("arms.rnn={starts: {a: {}, A: {}}}", "the name differs only in case from rnn, a"),
+        ("arms.lstm={starts: {a: {}}}", "in recall: starts: unknown field. Did you mean initializations?"),
+        ("arms.lstm={initialisations: {a: {}}}", "initialisations: unknown field. Did you mean initializations?"),
+        ("arms.lstm={initializations: {}}", "arms.lstm.initializations: expected a mapping of names to settings"),
+        ("arms.rnn={initializations: {relu: {model.cel: rnn}}}", "in recall: model.cel: unknown field"),
+        ("arms.rnn={initializations: {a: {}, A: {}}}", "the name differs only in case from rnn, a"),
         ("arms.lstm={model.cel: lstm}", "in recall: model.cel: unknown field"),
         ("shared={training.budget.steps: 0}", "training.budget.steps: expected"),
         (

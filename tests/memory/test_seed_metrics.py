@@ -153,9 +153,11 @@ def test_values_without_some_seeds_have_no_bounds():
         assert math.isnan(metric.low)
 
 
-def test_headline_says_what_depends_on_the_start():
-    starts = {"a": {"x": {}, "y": {}}, "b": {"x": {}, "y": {}}}
-    arms = {name: {"model.cell": "rnn", "starts": one} for name, one in starts.items()} | {"c": {"model.cell": "lstm"}}
+def test_headline_says_what_depends_on_the_initialization():
+    initializations = {"a": {"x": {}, "y": {}}, "b": {"x": {}, "y": {}}}
+    arms = {name: {"model.cell": "rnn", "initializations": one} for name, one in initializations.items()} | {
+        "c": {"model.cell": "lstm"}
+    }
     config = MemoryConfig.model_validate({"arms": arms, "experiments": {"recall": {"arms": list(arms), "lags": [5]}}})
     longest = {"a": 20, "a, x": 0, "a, y": 20, "b": 50, "b, x": 50, "b, y": 50, "c": 0}
     metrics = {
@@ -163,5 +165,7 @@ def test_headline_says_what_depends_on_the_start():
         for arm, lag in longest.items()
     }
     (sentence,) = headline({"recall": SimpleNamespace(metrics=metrics)}, config)
-    assert sentence.endswith(": b: 50 from every start; a: less than 10 to 20, by its start; c: less than 10.")
+    assert sentence.endswith(
+        ": b: 50 with every initialization; a: less than 10 to 20, by its initialization; c: less than 10."
+    )
     assert headline({}, config) == []

@@ -182,11 +182,11 @@ def test_recall_median_ignores_missing_seeds():
 
 def test_gradient_is_relative_and_labeled_with_depth():
     curve = [8 * 0.1**k for k in range(20)]
-    figure = lag_plot({"At the start": {"rnn": (curve, 2)}, "After training": {"lstm": (curve, 2)}}, COLORS)
+    figure = lag_plot({"Before training": {"rnn": (curve, 2)}, "After training": {"lstm": (curve, 2)}}, COLORS)
     shown = texts(figure)
-    assert {"rnn: 2", "lstm: 2", "At the start", "After training", "1%", "1", "10⁻¹²"} <= set(shown)
+    assert {"rnn: 2", "lstm: 2", "Before training", "After training", "1%", "1", "10⁻¹²"} <= set(shown)
     assert figure.wide
-    assert "At the start rnn: effective depth 2." in figure.alt
+    assert "Before training rnn: effective depth 2." in figure.alt
     assert not lag_plot({"": {"rnn": (curve, 2)}}, COLORS).wide
 
 

@@ -21,7 +21,7 @@ Rates = Annotated[list[Rate], Field(min_length=1)]
 Lengths = Annotated[list[Length], Field(min_length=1)]
 Names = Annotated[list[str], Field(min_length=1)]
 Arms = Mapping[str, Sequence[str]]
-"""The arms of a file with their starts, by name: the arms that are trained for each."""
+"""The arms of a file with their initializations, by name: the arms that are trained for each."""
 NO_RECALL = "this needs the experiment recall, whose networks or settings it uses"
 
 
@@ -50,9 +50,9 @@ class TrainingExperiment(Experiment):
     )
     search: Changes = Field(
         {},
-        description="Further changes for the runs that select starts and learning rates, such as a smaller budget, as "
-        "dotted names; the settings of an arm come after them. The model cannot differ. With a smaller budget, also "
-        "set training.schedule to constant: a cosine that ends sooner selects rates that are too high.",
+        description="Further changes for the runs that select initializations and learning rates, such as a smaller "
+        "budget, as dotted names; the settings of an arm come after them. The model cannot differ. With a smaller "
+        "budget, also set training.schedule to constant: a cosine that ends sooner selects rates that are too high.",
     )
 
     @field_validator("search")

@@ -23,8 +23,8 @@ class RecallConfig(TaskExperiment):
     )
     mixed_arms: list[str] = Field(
         [],
-        description="Arms to train at mixed_lags, where the lag consists of keys; empty: all arms, each at its best "
-        "start.",
+        description="Arms to train at mixed_lags, where the lag consists of keys; empty: all arms, each with its best "
+        "initialization.",
     )
     mixed_lags: list[Length] = Field(
         [],
@@ -50,7 +50,7 @@ class NetworksOfRecall(Experiment):
         if recall is None:
             return [Problem((), NO_RECALL)]
         problems = [] if lag is None or lag in recall.lags else [Problem(("lag",), f"{lag} is not one of recall.lags")]
-        trained = {start for arm in recall.arms for start in arms.get(arm, [])}
+        trained = {one for arm in recall.arms for one in arms.get(arm, [])}
         missing = [arm for arm in self.arms if not trained.issuperset(arms.get(arm, []))]
         return problems + [Problem(("arms",), f"{arm} is not one of recall.arms") for arm in missing]
 

@@ -86,8 +86,8 @@ def experiment(name: str) -> Callable[[type[ExperimentClass]], type[ExperimentCl
 
 
 def colors(config: MemoryConfig) -> dict[str, int]:
-    """Each arm's color number, by its position in the file; the starts of an arm have its color."""
-    return {name: index for index, arm in enumerate(config.arms) for name in (arm, *config.starts(arm))}
+    """Each arm's color number, by its position in the file; the initializations of an arm have its color."""
+    return {name: index for index, arm in enumerate(config.arms) for name in (arm, *config.initializations(arm))}
 
 
 def runs_table(grid: Grid, groups: Iterable[RunGroup], caption: str = "The runs") -> Table:

@@ -24,10 +24,10 @@ CUT = (
     "and the second has little effect."
 )
 TRAINING = (
-    "The depth at the start is a property of the initial weights, not of what a network can learn: training changes "
-    "it. The plot shows the effective depth at every evaluation of each run; a dot marks where the run reaches the "
-    "target loss. Networks whose gradient does not reach the key at first can still learn the task if it comes to do "
-    "so. "
+    "The depth before training is a property of the initial weights, not of what a network can learn: training "
+    "changes it. The plot shows the effective depth at every evaluation of each run; a dot marks where the run reaches "
+    "the target loss. Networks whose gradient does not reach the key at first can still learn the task if it comes to "
+    "do so. "
     "The table adds what decides how a gradient shrinks from step to step: the singular values of the one-step "
     "Jacobians of the state (1: nothing is lost), and the largest Lyapunov exponent, the mean rate in nats per "
     "character at which the most persistent direction shrinks or grows (-0.01: 1/e is left after 100 characters)."
@@ -39,7 +39,7 @@ STATE = {
     "median_singular_value": "median singular value",
     "lyapunov_exponent": "Lyapunov exponent",
 }
-"""Measurements of the state in training, shown at the start and at the end of training."""
+"""Measurements of the state in training, shown before and after training."""
 
 
 @experiment("gradient")
@@ -74,24 +74,24 @@ class GradientExperiment:
         parts = [self._curves.result(), self._training(), *([self._cuts()] if self._cut else [])]
         result = merged("Gradient over lag", parts)
         metrics = dict(result.metrics)
-        for arm in self._section.arms:  # the metric of an arm is that of its best start
+        for arm in self._section.arms:  # the metric of an arm is that of its best initialization
             if (runs := self._grid.best_runs(self._recall[arm])).paths:
-                of_start = {name: metric for (name, start), metric in metrics.items() if start == runs.group.arm}
-                metrics |= {(name, arm): of_start[name] for name in self._curves.metric_names() if name in of_start}
+                of_best = {name: metric for (name, trained), metric in metrics.items() if trained == runs.group.arm}
+                metrics |= {(name, arm): of_best[name] for name in self._curves.metric_names() if name in of_best}
         return ExperimentResult(result.section, metrics)
 
     def _training(self) -> ExperimentResult:
-        """The effective depth during training, for each start, beside success."""
+        """The effective depth during training, for each initialization, beside success."""
         panels: dict[str, dict[str, list[TrainingCurve]]] = {}
         rows, row_arms = [], []
         for arm in self._section.arms:
-            for start in self._config.starts(arm):
-                group = self._recall[start]
+            for trained in self._config.initializations(arm):
+                group = self._recall[trained]
                 records = [one for one in self._grid.dynamics(group) if one]
                 if not records:
                     continue
                 solved = [one.steps_to_target for one in self._grid.outcomes(group)]
-                panels.setdefault(arm, {})[start.removeprefix(f"{arm}, ")] = [
+                panels.setdefault(arm, {})[trained.removeprefix(f"{arm}, ")] = [
                     TrainingCurve([one["step"] for one in each], [one["depth"] for one in each], step)
                     for each, step in zip(self._grid.dynamics(group), solved, strict=True)
                 ]
@@ -100,7 +100,7 @@ class GradientExperiment:
                 most = [max(one["depth"] for one in each) for each in records]
                 rows.append(
                     [
-                        visible(start),
+                        visible(trained),
                         f"{sum(step is not None for step in solved)}/{len(solved)}",
                         f"{statistics.median(before):g}",
                         f"{statistics.median(most):g}",
@@ -108,16 +108,16 @@ class GradientExperiment:
                         *(f"{_median(first, name)} → {_median(last, name)}" for name in STATE),
                     ]
                 )
-                row_arms.append(start)
+                row_arms.append(trained)
         title = f"Effective depth on recall at lag {self._lag}"
         plot = training_plot(panels, colors(self._config), "depth-in-training", title, "characters")
         table = Table(
             [
-                "arm, start",
+                "arm, initialization",
                 "seeds that reach the target loss",
-                "depth at the start",
+                "depth before training",
                 "largest",
-                "at the end",
+                "after training",
                 *STATE.values(),
             ],
             rows,
@@ -131,7 +131,7 @@ class GradientExperiment:
             paragraphs=[TRAINING] if rows else [],
             figures=[plot] if plot else [],
             tables=[table] if rows else [],
-            data={"training": {start: self._grid.dynamics(self._recall[start]) for start in row_arms}},
+            data={"training": {arm: self._grid.dynamics(self._recall[arm]) for arm in row_arms}},
         )
         return ExperimentResult(section, {})
 

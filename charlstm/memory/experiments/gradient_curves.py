@@ -20,7 +20,7 @@ from charlstm.report.document import Section, Table
 from charlstm.text.visible import visible
 
 DEPTH_FRACTION = 0.01
-WHEN = {" at the start": "at the start", "": "trained"}
+WHEN = {" before training": "before training", "": "trained"}
 
 WHAT = (
     "How strongly the loss at t depends on the state k characters before: the norm of d loss(t) / d state(t - k), "
@@ -61,7 +61,7 @@ class GradientCurves(ExperimentPart):
         return self._grid.measurement_jobs(group, "gradient", arguments, self._diverged_seeds(when, arm))
 
     def _diverged_seeds(self, when: str, arm: str) -> list[int]:
-        """The seeds without a trained network; none for what is measured at the start."""
+        """The seeds without a trained network; none for what is measured before training."""
         return [] if when else self._grid.diverged_seeds([self._groups[arm]])
 
     def measurement_jobs(self) -> list[MeasurementJob]:

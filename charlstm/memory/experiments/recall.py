@@ -1,4 +1,4 @@
-"""Recall over a lag: which cells, with which starts, remember a key over how many letters."""
+"""Recall over a lag: which cells, with which initializations, remember a key over how many letters."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ WHAT = (
     "Each string is a key, random letters (their number is the lag), a query, and the key again: only this answer is "
     "scored, in training and in the test (Hochreiter & Schmidhuber 1997, experiment 2). To answer, a network must "
     "store the key over the letters, and to learn that, the gradient must reach back over them. Every arm is tried "
-    "from several starts, each with the same grid of learning rates; seeds that are not judged select the rate of each "
-    "start, and the best start of each arm at each lag. The training strings differ by seed, and no test string is "
-    "among them. A start is not trained at a longer lag when no seed halved the loss of a guess at the lag before, "
-    "unless a claim is about it."
+    "with several initializations, each with the same grid of learning rates; seeds that are not judged select the "
+    "rate of each initialization, and the best initialization of each arm at each lag. The training strings differ by "
+    "seed, and no test string is among them. An initialization is not trained at a longer lag when no seed halved the "
+    "loss of a guess at the lag before, unless a claim is about it."
 )
 LONGER = (
-    "Networks that solve the lag they were trained at, tested at longer lags without further training: at the best "
-    "start of each arm, how many of the seeds that solve the shorter lag also solve the longer one."
+    "Networks that solve the lag they were trained at, tested at longer lags without further training: with the best "
+    "initialization of each arm, how many of the seeds that solve the shorter lag also solve the longer one."
 )
 DISTRACTORS = (
     "With distractors the letters between the key and the query are keys, too, so that only its position identifies "
@@ -88,7 +88,9 @@ class RecallExperiment(RecallRuns):
         figures = [
             self._solved_plot(),
             self._longer_plot(longer),
-            recall_plot(self.lags, shown, self._colors, chance, config.solve_threshold, title="Accuracy: best starts"),
+            recall_plot(
+                self.lags, shown, self._colors, chance, config.solve_threshold, title="Accuracy: best initializations"
+            ),
             steps_plot(
                 self.lags, {arm: [self.steps(lag, arm) for lag in self.lags] for arm in self.contestants}, self._colors
             ),
@@ -120,7 +122,9 @@ class RecallExperiment(RecallRuns):
                 "lags": self.lags,
                 "shares": accuracies,
                 "longest": {arm: self.longest(arm).value for arm in self.names},
-                "starts": {arm: [self.start(lag, arm) for lag in self.lags] for arm in self.contestants},
+                "initializations": {
+                    arm: [self.initialization(lag, arm) for lag in self.lags] for arm in self.contestants
+                },
                 "steps": {arm: [self.steps(lag, arm) for lag in self.lags] for arm in self.names},
             },
         )
@@ -151,8 +155,8 @@ class RecallExperiment(RecallRuns):
         rows: dict[str, list[tuple[int, int] | None]] = {}
         colors: dict[str, int] = {}
         for arm in self.contestants:
-            starts = dict.fromkeys(self.start(lag, arm) for lag, long in pairs if (lag, long, arm) in seeds)
-            row = ", ".join(dict.fromkeys([arm, " / ".join(starts)])) if starts else arm
+            best = dict.fromkeys(self.initialization(lag, arm) for lag, long in pairs if (lag, long, arm) in seeds)
+            row = ", ".join(dict.fromkeys([arm, " / ".join(best)])) if best else arm
             rows[row], colors[row] = [seeds.get((lag, long, arm)) for lag, long in pairs], self._colors[arm]
         columns = [f"{lag} → {long}" for lag, long in pairs]
         title = "Longer lags: trained → tested"
@@ -165,8 +169,8 @@ class RecallExperiment(RecallRuns):
                 if self.seeds_that_solve(lag, arm).value:
                     tested = [seeds.get((lag, long, arm)) for long in self._tested]
                     cells = [f"{one[0]} of {one[1]}" if one else "" for one in tested]
-                    rows.append([visible(arm), visible(self.start(lag, arm)), str(lag), *cells])
+                    rows.append([visible(arm), visible(self.initialization(lag, arm)), str(lag), *cells])
                     row_arms.append(arm)
-        header = ["arm", "start", "trained at lag", *(f"lag {lag}" for lag in self._tested)]
+        header = ["arm", "initialization", "trained at lag", *(f"lag {lag}" for lag in self._tested)]
         caption = "Seeds that solve longer lags than they were trained at"
         return Table(header, rows, caption=caption, colors=self._arm_colors(row_arms))

@@ -49,8 +49,8 @@ def recall_groups(
 ) -> dict[int, dict[str, RunGroup]]:
     """The run groups of arms by lag, ascending. They have as many parameters as the first arm of the experiment.
 
-    A start, or an arm with a single one, is not trained at a lag if it learned nothing of the lag before, unless a
-    claim is about it at this lag.
+    An initialization, or an arm with a single one, is not trained at a lag if it learned nothing of the lag before,
+    unless a claim is about it at this lag.
     """
     section, gradient = recall_section(config), config.experiments.gradient
     arms, groups, previous = list(arms), dict[int, dict[str, RunGroup]](), dict[str, RunGroup]()
@@ -61,7 +61,9 @@ def recall_groups(
         dynamics = None
         if gradient and gradient.training_texts and lag == gradient.lag_of(section) and not mixed:
             dynamics = Dynamics(task, gradient.training_texts, gradient.depth_of(section))
-        conditions = {arm: group for arm, group in previous.items() if group.starts or (lag, arm) not in claimed}
+        conditions = {
+            arm: group for arm, group in previous.items() if group.initializations or (lag, arm) not in claimed
+        }
         previous = grid.run_groups("recall", dataset, [section.arms[0], *arms], conditions, dynamics)
         groups[lag] = {arm: previous[arm] for arm in arms}
     return groups
@@ -84,8 +86,8 @@ def groups_at(config: MemoryConfig, grid: Grid, lag: int, arms: list[str]) -> di
 class RecallRuns(ArmsByTask[int]):
     """Arms trained on recall at several lags, and the fraction of test strings that each answers.
 
-    ``arms`` are the arms that are trained, each start of an arm by itself; ``contestants`` are the arms of the file,
-    of which the best start counts.
+    ``arms`` are the arms that are trained, each initialization of an arm by itself; ``contestants`` are the arms of
+    the file, of which the best initialization counts.
     """
 
     def __init__(
@@ -106,8 +108,8 @@ class RecallRuns(ArmsByTask[int]):
         """Whether the arm was trained at this lag, since a seed learned something of the lag before."""
         return bool(self._grid.best_runs(self._groups[lag][arm]).paths)
 
-    def start(self, lag: int, arm: str) -> str:
-        """The start of the arm that is judged at a lag: its name without that of the arm."""
+    def initialization(self, lag: int, arm: str) -> str:
+        """The initialization of the arm that is judged at a lag: its name without that of the arm."""
         return self._grid.best_runs(self._groups[lag][arm]).group.arm.removeprefix(f"{arm}, ")
 
     def accuracies(self, arm: str) -> list[list[float]]:
@@ -163,17 +165,17 @@ class RecallRuns(ArmsByTask[int]):
         return [one.steps_to_target for one in outcomes if one.target_nats and one.steps_to_target is not None]
 
     def table(self) -> Table:
-        """How many seeds solve each lag, for each start of each arm."""
+        """How many seeds solve each lag, for each initialization of each arm."""
         rows = []
         for arm in self.arms:
             cells = [self._cell(lag, arm) for lag in self.lags]
             rows.append([visible(arm), f"{self._groups[self.lags[0]][arm].parameters:,}", *cells])
         caption = (
             f"Seeds that solve each lag ({percent(self._config.solve_threshold)} of the test strings), in brackets "
-            "one-sided 95% bounds of their fraction, at the best learning rate of each start. Not trained: no seed "
-            "learned the lag before"
+            "one-sided 95% bounds of their fraction, at the best learning rate of each initialization. Not "
+            "trained: no seed learned the lag before"
         )
-        header = ["arm, start", "parameters", *(f"lag {lag}" for lag in self.lags)]
+        header = ["arm, initialization", "parameters", *(f"lag {lag}" for lag in self.lags)]
         return Table(header, rows, caption=caption, colors=self._arm_colors(self.arms))
 
     def _cell(self, lag: int, arm: str) -> str:
@@ -185,7 +187,7 @@ class RecallRuns(ArmsByTask[int]):
         return f"{round(metric.value * len(values))}/{len(values)} ({metric.interval})"
 
     def _solved_plot(self) -> Figure | None:
-        """How many seeds solve each lag, for each start of each arm."""
+        """How many seeds solve each lag, for each initialization of each arm."""
         threshold = self._config.solve_threshold
         by_arm = {arm: [self._fractions(lag, arm) for lag in self.lags] for arm in self.arms}
         rows = {
@@ -193,21 +195,21 @@ class RecallRuns(ArmsByTask[int]):
             for arm, by_lag in by_arm.items()
         }
         columns, title = [f"lag {lag}" for lag in self.lags], "Seeds that recall the key"
-        return solved_plot(columns, rows, self._colors, "recall-by-start", title)
+        return solved_plot(columns, rows, self._colors, "recall-by-initialization", title)
 
     def best_table(self) -> Table:
-        """The best start of each arm at each lag, selected by the search seeds."""
+        """The best initialization of each arm at each lag, selected by the search seeds."""
         rows = [
             [
                 visible(arm),
                 self.longest(arm).text,
-                *(f"{visible(self.start(lag, arm))}: {self._cell(lag, arm)}" for lag in self.lags),
+                *(f"{visible(self.initialization(lag, arm))}: {self._cell(lag, arm)}" for lag in self.lags),
             ]
             for arm in self.contestants
         ]
         caption = (
-            "The start that the search seeds select for each arm at each lag, and the judged seeds that solve it "
-            "(one-sided 95% bounds)"
+            "The initialization that the search seeds select for each arm at each lag, and the judged seeds that solve "
+            "it (one-sided 95% bounds)"
         )
         header = ["arm", "longest lag", *(f"lag {lag}" for lag in self.lags)]
         return Table(header, rows, caption=caption, colors=self._arm_colors(self.contestants))

@@ -63,18 +63,18 @@ class Learning(TextPart):
         rows = []
         for arm, group in self._groups.items():
             best = self._grid.best_runs(group)
-            start = best.group.arm.removeprefix(f"{arm}, ") if best.group.arm != arm else "–"
+            initialization = best.group.arm.removeprefix(f"{arm}, ") if best.group.arm != arm else "–"
             rows.append(
                 [
                     visible(arm),
-                    visible(start),
+                    visible(initialization),
                     f"{best.learning_rate:g}",
                     str(best.group.model.hidden_size),
                     f"{best.group.parameters:,}",
                     *(f"{curves[arm][n]:.3f}" for n in shown),
                 ]
             )
-        header = ["arm", "start", "rate", "units", "parameters", *(_count(n) for n in shown)]
+        header = ["arm", "initialization", "rate", "units", "parameters", *(_count(n) for n in shown)]
         caption = "Bits per character of the validation split after that many characters of training, mean over seeds"
         return Table(header, rows, caption=caption, colors=[self._colors[arm] for arm in self._groups])
 
