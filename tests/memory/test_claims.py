@@ -148,7 +148,7 @@ def test_quick_form_judges_what_it_tests_alike(load, overrides, judged):
     ] == judged
 
 
-def test_quick_form_of_the_shipped_file_judges_starts_and_short_lags():
+def test_quick_form_of_the_shipped_file_judges_initializations_and_short_lags():
     path = Path(charlstm.__file__).parents[1] / "configs" / "compare" / "long-term-memory.yaml"
     full, quick = (load_comparison(path, quick=is_quick) for is_quick in (False, True))
     assert isinstance(full, MemoryConfig)

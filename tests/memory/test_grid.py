@@ -404,7 +404,7 @@ def test_new_measurement_of_a_run_without_weights_raises(measured, tmp_path):
     assert (path / "checkpoints" / "best.safetensors").exists()
 
 
-def test_starts_stand_for_their_arm():
+def test_initializations_stand_for_their_arm():
     config = make_config()
     assert config.trained(["rnn", "lstm", "lstm, b"]) == ["rnn", "lstm, a", "lstm, b"]
     assert config.trained_by_name()["lstm, b"] == ["lstm, b"]
