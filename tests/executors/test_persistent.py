@@ -136,23 +136,23 @@ def test_masks_of_each_step_and_operands_in_bfloat16(divided):
         assert torch.linalg.norm(actual - expected) < tolerance * torch.linalg.norm(expected)
 
 
-def test_program_that_gave_up_leaves_no_number(divided, monkeypatch):
-    """So that no training goes on with wrong results."""
-    divided(Tiles(1, 16, 64))
-    weights, x, state = make(CELLS["lstm"], (4, 3, 64, 5), dtype=torch.float32)
-    forward, backward = (functions(kernel.source) for kernel in kernels(CELLS["lstm"], 64))
-
-    def give_up(_counter, _goal, patience):
-        return patience * 0
-
-    monkeypatch.setitem(backward, "wait", give_up)
-    y, _ = TRITON.run(CELLS["lstm"], weights, x, state)
-    (gradient,) = torch.autograd.grad(y.sum(), weights.weight_hh)
-    assert y.isfinite().all()
-    assert gradient.isnan().any()
-    monkeypatch.setitem(forward, "wait", give_up)
-    assert TRITON.run(CELLS["lstm"], weights, x, state)[0][-1].isnan().all()
+@pytest.mark.parametrize("name", ["lstm", "gru", "gru_reset_before", "peephole"])
+def test_program_that_gave_up_leaves_no_number(divided, monkeypatch, name):
+    """So that nobody goes on with wrong results, whichever of them is used and whether or not the flag is read."""
+    plans, cell = divided(Tiles(1, 16, 64)), CELLS[name]
+    weights, x, state = make(cell, (4, 3, 64, 5), dtype=torch.float32)
+    forward, backward = (functions(kernel.source) for kernel in kernels(cell, 64))
+    monkeypatch.setitem(backward, "wait", lambda _counter, _goal, patience: patience * 0)
+    results = outputs_and_gradients(TRITON, cell, weights, x, state)
+    outputs, gradients = results[: 1 + len(state)], results[1 + len(state) :]
+    assert all(t.isfinite().all() for t in outputs)
+    assert all(t.isnan().all() for t in gradients)
     assert any(gave_up_flags())
+    assert choice.refuse_kernels_that_gave_up()
+    monkeypatch.setitem(forward, "wait", lambda _counter, _goal, patience: patience * 0)
+    y, last = TRITON.run(cell, weights, x, state)
+    assert all(t.isnan().all() for t in (y, *last))
+    assert all(t[-1].isnan().all() for name, t in plans[-1].buffers.items() if name.startswith(trial.SAVED))
     assert choice.refuse_kernels_that_gave_up()
     assert not choice.refuse_kernels_that_gave_up()
 
