@@ -246,6 +246,10 @@ def test_seconds_are_those_of_the_gpu(monkeypatch):
     assert order == ["busy", "event", "run", "event", "wait"]
 
 
+def restore(shape, passes):
+    choice.restore_loops({"one_kernel_loops": {choice._size(shape): passes}})
+
+
 @pytest.fixture
 def shape():
     """That of a layer on a GPU which is not there."""
@@ -257,7 +261,7 @@ def shape():
 def measured(monkeypatch):
     """Makes trials on an absent H100 return these results. Returns the list of those that were asked for."""
     asked = []
-    for name, empty in (("_kernels", {}), ("_restored", set()), ("_refused", {}), ("_unknown", {}), ("_facts", {})):
+    for name, empty in (("_kernels", {}), ("_restored", set()), ("_refused", {}), ("_unmeasured", {}), ("_facts", {})):
         monkeypatch.setattr(choice, name, empty)
     monkeypatch.setattr(choice.Limits, "of", lambda _: H100)
     monkeypatch.setattr(choice, "gave_up_flag", lambda _: None)
@@ -283,9 +287,9 @@ FASTER = {"graph": [1e-5, 1e-5], "kernel": [8e-6, 8e-6], "agree": True}
 TILES = Tiles(32, 16, 16, 8)
 
 
-MEASURING = (
-    "measuring the loop over time of lstm, 256 units, batch 32, as one kernel and as CUDA graphs, once for this machine"
-)
+LAYER = "loop over time of lstm, 256 units, batch 32"
+MEASURING = f"measuring the {LAYER}, as one kernel and as CUDA graphs, once for this machine"
+GRAPHS = f"{LAYER}: forward CUDA graph, backward CUDA graph"
 
 
 def test_faster_kernels_with_the_same_results_are_chosen_once(measured, shape, caplog):
@@ -293,14 +297,20 @@ def test_faster_kernels_with_the_same_results_are_chosen_once(measured, shape, c
     asked = measured(**FASTER)
     assert choice.choose_division(shape) == (TILES, TILES) == choice.choose_division(replace(shape, steps=7))
     assert len(asked) == 1
-    assert list(choice.choices().values()) == [["forward", "backward"]]
-    assert [r.getMessage() for r in caplog.records] == [MEASURING]
+    assert choice.loop_facts() == {"one_kernel_loops": {choice._size(shape): ("forward", "backward")}}
+    chosen = f"{LAYER}: forward one kernel, backward one kernel: the faster on this machine"
+    assert caplog.messages == [MEASURING, chosen]
 
 
 @pytest.mark.parametrize("times", [[8e-6, 1.1e-5], [9.9e-6, 8e-6]], ids=["forward", "backward"])
-def test_each_pass_has_the_faster_loop(measured, shape, times):
+def test_each_pass_has_the_faster_loop(measured, shape, times, caplog):
     measured(**{**FASTER, "kernel": times})
+    caplog.set_level("INFO", "charlstm")
     assert choice.choose_division(shape) == ((TILES, None) if times[0] < times[1] else (None, TILES))
+    loops = (
+        "forward one kernel, backward CUDA graph" if times[0] < times[1] else "forward CUDA graph, backward one kernel"
+    )
+    assert caplog.messages[-1] == f"{LAYER}: {loops}: the faster on this machine"
 
 
 def test_masked_cells_are_measured_too(measured, shape):
@@ -308,7 +318,7 @@ def test_masked_cells_are_measured_too(measured, shape):
     rates = Zoneout(CELLS["lstm"], {"h": 0.2, "c": 0.3}).cell
     for cell in (*MASKED.values(), rates):
         assert choice.choose_division(replace(shape, cell=cell)) == (TILES, TILES)
-    assert len(asked) == len(choice.choices()) == len(MASKED) + 1
+    assert len(asked) == len(choice.loop_facts()["one_kernel_loops"]) == len(MASKED) + 1
 
 
 @pytest.mark.parametrize(
@@ -331,9 +341,9 @@ def test_other_kernels_are_not_chosen(measured, shape, caplog, result, reason):
     asked = measured(**result)
     assert choice.choose_division(shape) == choice.choose_division(shape) == (None, None)
     assert len(asked) == 1
-    assert [reason in text for text in choice.refused().values()] == ([True] if reason else [])
-    notes = [f"the loops are CUDA graphs: {text}" for text in choice.refused().values()]
-    assert [r.getMessage() for r in caplog.records] == [MEASURING, *notes]
+    refused = [*choice.loop_facts().get("refused_one_kernel_loops", {}).values()]
+    assert [reason in text for text in refused] == ([True] if reason else [])
+    assert caplog.messages == [MEASURING, f"{GRAPHS}: {(refused or ['the faster on this machine'])[0]}"]
 
 
 def test_size_is_measured_again_where_trials_are_made_in_another_way(measured, shape, monkeypatch):
@@ -347,7 +357,8 @@ def test_size_is_measured_again_where_trials_are_made_in_another_way(measured, s
     assert keys[0] != keys[1]
 
 
-def test_what_cannot_be_a_kernel_is_not_measured(measured, shape, monkeypatch):
+def test_what_cannot_be_a_kernel_is_not_measured(measured, shape, monkeypatch, caplog):
+    caplog.set_level("INFO", "charlstm")
     asked = measured(**FASTER)
     changes = [
         {"hidden_size": 100},
@@ -361,6 +372,13 @@ def test_what_cannot_be_a_kernel_is_not_measured(measured, shape, monkeypatch):
     ]
     assert [choice.choose_division(replace(shape, **change)) for change in changes] == [(None, None)] * len(changes)
     assert "multiple of 64" in choice.division_of(replace(shape, hidden_size=100))
+    others = (text.partition("CUDA graph, backward CUDA graph: ")[2] for text in caplog.messages)
+    assert [*others] == [
+        "the number of units is not a multiple of 64",
+        "the batch is too large for all programs to run at the same time",
+        *["no other process can make the cell"] * 2,
+        "tensor cores multiply numbers in float32 only as TF32",
+    ]
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
     assert choice.choose_division(shape) == (None, None)
     assert not asked
@@ -371,18 +389,18 @@ def test_without_measurements_the_loops_are_graphs_and_remain_so(measured, shape
     asked = measured(**FASTER)
     monkeypatch.setenv("CHARLSTM_MEASURE", "0")
     assert choice.choose_division(shape) == (None, None)
-    assert [*choice.choices().values()] == [[]]
-    choice.restore_choices({choice._size(shape): ["backward"]})
+    assert choice.loop_facts() == {"one_kernel_loops": {choice._size(shape): ()}}
+    restore(shape, ["backward"])
     assert choice.choose_division(shape) == (None, TILES)
-    choice.restore_choices({choice._size(shape): []})
+    restore(shape, [])
     monkeypatch.delenv("CHARLSTM_MEASURE")
     assert choice.choose_division(shape) == (None, None)
     assert not asked
 
 
 def test_choice_of_an_early_version_is_left_out(measured):
-    choice.restore_choices({"lstm, 32 x 256, symbols, bfloat16, tf32": True})
-    assert choice.choices() == {}
+    choice.restore_loops({"one_kernel_loops": {"lstm, 32 x 256, symbols, bfloat16, tf32": True}})
+    assert choice.loop_facts() == {}
 
 
 def test_gpus_are_measured_apart(measured, shape, monkeypatch):
@@ -403,14 +421,18 @@ def test_gpus_are_measured_apart(measured, shape, monkeypatch):
     ],
     ids=["slower here", "unknown", "other results", "failed"],
 )
-def test_restored_kernels_are_tested_and_not_measured(measured, shape, result, chosen):
+def test_restored_kernels_are_tested_and_not_measured(measured, shape, caplog, result, chosen):
     """The run goes on with the loops that it was stopped with, if they work here."""
     asked = measured(**result)
-    choice.restore_choices({choice._size(shape): ["forward"]})
+    restore(shape, ["forward"])
+    caplog.set_level("INFO", "charlstm")
     assert choice.choose_division(shape) == choice.choose_division(shape) == chosen
     assert len(asked) == 1
-    choice.restore_choices({choice._size(shape): []})
-    assert choice.choose_division(shape) == (None, None)
+    loops = f"{LAYER}: forward one kernel, backward CUDA graph: as when the run began"
+    assert (caplog.messages[1] == loops) == (chosen == (TILES, None))
+    restore(shape, [])
+    assert choice.choose_division(shape) == choice.choose_division(shape) == (None, None)
+    assert caplog.messages[2:] == [f"{GRAPHS}: {choice._refused.get(choice._size(shape), 'as when the run began')}"]
     assert len(asked) == 1
 
 
