@@ -75,8 +75,8 @@ def choose_division(shape: Shape) -> Division:
         if _kernels[size]:
             gave_up_flag(shape.device)  # before a capture
     passes = _kernels.get(size, ())
-    found = divisions_of(shape) if passes else {}
-    return Division(**{name: found[name] for name in passes if isinstance(found[name], Tiles)})  # type: ignore[arg-type]
+    divisions = divisions_of(shape) if passes else {}
+    return Division(**{name: tile for name, tile in divisions.items() if name in passes and isinstance(tile, Tiles)})
 
 
 def refuse_kernels_that_gave_up() -> bool:
@@ -108,9 +108,9 @@ def divisions_of(shape: Shape) -> dict[str, Tiles | str]:
 
 def division_of(shape: Shape) -> Division | str:
     """How the kernels of both passes would be divided, or why one cannot run there."""
-    found = divisions_of(shape)
-    reason = next((one for one in found.values() if isinstance(one, str)), None)
-    return reason or Division(**found)  # type: ignore[arg-type]
+    divisions = divisions_of(shape)
+    reason = next((tile for tile in divisions.values() if isinstance(tile, str)), None)
+    return reason or Division(**divisions)  # type: ignore[arg-type]
 
 
 def _refusal(shape: Shape) -> str | None:
@@ -161,10 +161,10 @@ def _layer(shape: Shape) -> str:
 
 def _faster(shape: Shape, size: str) -> tuple[str, ...]:
     """The passes whose kernel is faster than their graph."""
-    found = divisions_of(shape)
-    division = Division(**{name: one for name, one in found.items() if isinstance(one, Tiles)})
+    divisions = divisions_of(shape)
+    division = Division(**{name: tile for name, tile in divisions.items() if isinstance(tile, Tiles)})
     if division == NOT_DIVIDED:
-        _unmeasured[size] = str(found["forward"])
+        _unmeasured[size] = str(divisions["forward"])
         return ()
     measured = _measured(shape, division, size)
     if reason := _failure(measured):
