@@ -68,7 +68,8 @@ class Reference:
             ]
             state = cell.step(_Entries(cell.gates, x_t), recurrent, *inputs, *parameters)
             outputs.append(state[0])
-        return torch.stack(outputs), state
+        y = torch.stack(outputs) if outputs else state[0].new_empty(0, *state[0].shape)
+        return y, state
 
     def saved_bytes(self, cell: Cell, hidden_size: int, dtype: torch.dtype, symbols: int = 0) -> int:  # noqa: ARG002
         return eager_saved_bytes(cell, hidden_size)
