@@ -75,7 +75,7 @@ def choose_division(shape: Shape) -> Division:
         if _kernels[size]:
             gave_up_flag(shape.device)  # before a capture
     passes = _kernels.get(size, ())
-    divisions = divisions_of(shape) if passes else {}
+    divisions = divisions_by_pass(shape) if passes else {}
     return Division(**{name: tile for name, tile in divisions.items() if name in passes and isinstance(tile, Tiles)})
 
 
@@ -95,7 +95,7 @@ def refuse_kernels_that_gave_up() -> bool:
     return True
 
 
-def divisions_of(shape: Shape) -> dict[str, Tiles | str]:
+def divisions_by_pass(shape: Shape) -> dict[str, Tiles | str]:
     """For each pass, how its kernel would be divided, or why it cannot run there."""
     refusal = _refusal(shape)
     if refusal is not None:
@@ -108,7 +108,7 @@ def divisions_of(shape: Shape) -> dict[str, Tiles | str]:
 
 def division_of(shape: Shape) -> Division | str:
     """How the kernels of both passes would be divided, or why one cannot run there."""
-    divisions = divisions_of(shape)
+    divisions = divisions_by_pass(shape)
     reason = next((tile for tile in divisions.values() if isinstance(tile, str)), None)
     return reason or Division(**divisions)  # type: ignore[arg-type]
 
@@ -161,7 +161,7 @@ def _layer(shape: Shape) -> str:
 
 def _faster(shape: Shape, size: str) -> tuple[str, ...]:
     """The passes whose kernel is faster than their graph."""
-    divisions = divisions_of(shape)
+    divisions = divisions_by_pass(shape)
     division = Division(**{name: tile for name, tile in divisions.items() if isinstance(tile, Tiles)})
     if division == NOT_DIVIDED:
         _unmeasured[size] = str(divisions["forward"])
