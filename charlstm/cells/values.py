@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class Array(Protocol):
@@ -25,6 +25,18 @@ class Gates(Protocol):
 
     def __getitem__(self, gate: str, /) -> Array: ...
     def __getattr__(self, gate: str, /) -> Array: ...
+
+
+class ByLetter:
+    """``x.f`` for ``x["f"]``, in classes that define ``__getitem__``."""
+
+    def __getitem__(self, letter: str, /) -> Any:
+        raise NotImplementedError
+
+    def __getattr__(self, letter: str, /) -> Any:
+        if letter.startswith("_"):
+            raise AttributeError(letter)
+        return self[letter]
 
 
 class Recurrent(Gates, Protocol):

@@ -20,6 +20,7 @@ from functools import cache, cached_property
 from typing import Any
 
 from charlstm.cells import Cell
+from charlstm.cells.values import ByLetter
 
 ACTIVATIONS = {"sigmoid", "tanh", "relu"}
 MATMULS = {"matmul", "addmm", "transposed"}
@@ -88,18 +89,13 @@ class Graph:
         return value if isinstance(value, Node) else self.node("constant", float(value))
 
 
-class _Entries:
-    """``x.g`` and ``x["g"]``: one node per letter."""
+class _Entries(ByLetter):
+    """One node per letter."""
 
     def __init__(self, nodes: dict[str, Node]) -> None:
         self._nodes = nodes
 
     def __getitem__(self, key: str) -> Node:
-        return self._nodes[key]
-
-    def __getattr__(self, key: str) -> Node:
-        if key.startswith("_"):
-            raise AttributeError(key)
         return self._nodes[key]
 
 

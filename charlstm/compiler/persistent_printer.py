@@ -19,7 +19,7 @@ from functools import cache
 
 from charlstm.cells import Cell
 from charlstm.compiler.graph import MATMULS, Node
-from charlstm.compiler.loops import backward_loop, forward_loop, gradient_buffers
+from charlstm.compiler.loops import Loop, backward_loop, forward_loop, gradient_buffers
 from charlstm.compiler.persistent_products import Product, gate_product, transposed_product
 from charlstm.compiler.persistent_step import LANGUAGE, PointwiseStep
 from charlstm.compiler.stages import levels
@@ -128,11 +128,10 @@ def persistent_forward(cell: Cell, hidden_size: int, parts: int, interpreted: bo
         parts,
         step,
         products,
-        first_step="(B * 0).to(tl.int64)",
-        next_step="tl.minimum(t + 1, T - 1)",
-        advance="t += 1",
+        loop,
+        is_backward=False,
         registers={f"state_{s}": (f"tl.load(s_{s} + at, mask, 0)", step.names[n]) for s, n in new.items()},
-        after=[f"tl.store(l_{cell.state[0]} + t * (B * H) + at, float('nan'), mask & (no_looks + patience == 0))"],
+        after=[],
         meets_after_last=0 in products,
         interpreted=interpreted,
     )
@@ -172,14 +171,12 @@ def persistent_backward(cell: Cell, hidden_size: int, parts: int, interpreted: b
         parts,
         step,
         products,
-        first_step="(T - 1).to(tl.int64)",
-        next_step="tl.maximum(t - 1, 0)",
-        advance="t -= 1",
+        loop,
+        is_backward=True,
         registers=registers,
         after=[
             *(f"tl.store(g_{s} + at, after_{s}, mask)" for s in cell.state),
             *(f"tl.store({address}, {name}, mask)" for name, address in sums.items()),
-            f"tl.store(d + row * ({len(cell.gates)} * H) + unit, float('nan'), mask & (no_looks + patience == 0))",
         ],
         meets_after_last=False,
         interpreted=interpreted,
@@ -192,17 +189,17 @@ def _print(
     parts: int,
     step: PointwiseStep,
     products: Mapping[int, Sequence[Product]],
+    loop: Loop,
     *,
-    first_step: str,
-    next_step: str,
-    advance: str,
+    is_backward: bool,
     registers: Mapping[str, tuple[str, str]],
     after: Sequence[str],
     meets_after_last: bool,
     interpreted: bool,
 ) -> PersistentKernel:
     """The kernel of a pass. ``registers``: names that are kept between steps, the expressions before the first and
-    those after each ("" if the step changes them itself)."""
+    those after each ("" if the step changes them itself). ``after``: the lines after the last step."""
+    advance, go_back = ("t -= 1", "t += 1") if is_backward else ("t += 1", "t -= 1")
     all_products = [p for stage in products.values() for p in stage]
     loads = [f"{name} = {load}" for name, load in step.loads.items()]
     if any("sides" in line for line in loads):
@@ -210,13 +207,13 @@ def _print(
     before = [
         *INDICES.replace("PARTS", str(parts)).splitlines(),
         "zeros = tl.zeros([ROWS, UNITS], PARAM_DTYPE)",
-        "no_looks = tl.zeros([ROWS, UNITS], tl.int32)",
         *(line for p in all_products for line in p.weights),
         *(f"{name} = {load}" for name, load in step.constants.items()),
         *(f"{name} = {initial}" for name, (initial, _) in registers.items()),
-        f"t = {first_step}",
+        "t = (T - 1).to(tl.int64)" if is_backward else "t = (B * 0).to(tl.int64)",
         *loads,
     ]
+    next_step = "tl.maximum(t - 1, 0)" if is_backward else "tl.minimum(t + 1, T - 1)"
     prefetch = [f"next_t = {next_step}", *(_of_next_step(line) for line in loads)]
     last = len(step.stages) - 1
     meets = {stage for stage in range(last + 1) if stage < last or meets_after_last}
@@ -236,7 +233,11 @@ def _print(
     body += [f"{name} = {new}" for name, (_, new) in registers.items() if new]
     body += [f"{name} = next_{name}" for name in step.loads]
     body.append(advance)
-    after = [*after, "tl.store(gave_up, 1, patience == 0)"]
+    # All results are made NaN, since not everyone reads the flag; the barrier orders the stores of different threads.
+    stores = [LANGUAGE.store_to(place).format("float('nan')") for places in loop.stores.values() for place in places]
+    not_numbers = ["for _ in range(T):", *(f"    {line}" for line in (go_back, *stores))]
+    on_giving_up = ["tl.store(gave_up, 1)", "tl.debug_barrier()", *not_numbers]
+    after = [*after, "if patience == 0:", *(f"    {line}" for line in on_giving_up)]
     lines = [*before, "for _ in range(T):", *(f"    {line}" for line in body), *after]
     buffers = sorted({b for line in lines for b in BUFFER.findall(line)})
     arguments = ", ".join(

@@ -15,6 +15,7 @@ TRITON = Language(
         "input": "sides + {index} * H",
         "unit": "{buffer} + {index} * H + unit",
         "step": "{buffer} + {t} * B * H + at",
+        "carry": "{buffer} + {t} * B * H + at",
         "gate": "{buffer} + {t} * (B * ({count} * H)) + row * ({count} * H) + {index} * H + unit",
         "sum": "{buffer} + {index} * B * H + at",
         "output": "{buffer} + {t} * B * H + at",

@@ -2,10 +2,7 @@
 
 from charlstm.executors.base import Executor, StackRunner, State, Weights
 from charlstm.executors.choose import Choice, candidates, choose, executors, explain_trials, permits, stack_runner
-from charlstm.executors.triton import choices as loop_choices
-from charlstm.executors.triton import clear_plan_cache, refuse_kernels_that_gave_up
-from charlstm.executors.triton import refused as refused_loops
-from charlstm.executors.triton import restore_choices as restore_loop_choices
+from charlstm.executors.triton import clear_plan_cache, loop_facts, refuse_kernels_that_gave_up, restore_loops
 
 __all__ = [
     "Choice",
@@ -18,10 +15,9 @@ __all__ = [
     "clear_plan_cache",
     "executors",
     "explain_trials",
-    "loop_choices",
+    "loop_facts",
     "permits",
     "refuse_kernels_that_gave_up",
-    "refused_loops",
-    "restore_loop_choices",
+    "restore_loops",
     "stack_runner",
 ]

@@ -23,9 +23,9 @@ def apply_autograd(
     """Compute y and the last state by an autograd function of (cell, compute dtype, whether any input requires a
     gradient, x, W, U, both biases, the cell's per-unit parameters, the initial state), with autocast disabled.
 
-    ``reference`` runs instead if torch traces or transforms the operations, and for an empty batch.
+    ``reference`` runs instead if torch traces or transforms the operations, and for an empty batch or sequence.
     """
-    if tracing(weights, x) or x.shape[1] == 0:
+    if tracing(weights, x) or 0 in x.shape[:2]:
         return Reference().run(cell, weights, x, state)
     matrices_and_biases = (weights.weight_ih, weights.weight_hh, weights.bias_ih, weights.bias_hh)
     cell_parameters = [weights.parameters[name] for name in cell.parameters]

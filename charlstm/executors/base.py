@@ -41,10 +41,10 @@ class Weights:
 class Executor(Protocol):
     """Runs a cell along a sequence.
 
-    ``run`` is pure: (x, state) -> (y, new state), time-major. x is [T, B, I], or integer ids [T, B] of one-hot vectors,
-    where the id I is the zero vector. Each part of the state is [B, H]; y is [T, B, H]. Inputs that do not require a
-    gradient cost nothing in the backward pass; if none does, nothing is saved for it. Under ``torch.autocast`` matmuls
-    use the autocast dtype; states keep the weights' dtype, and y has either of the two.
+    ``run`` is pure: (x, state) -> (y, new state), time-major. x is [T, B, I], or ids [T, B] of one-hot vectors, of any
+    integer dtype, where the id I is the zero vector. Each part of the state is [B, H]; y is [T, B, H]. Inputs that do
+    not require a gradient cost nothing in the backward pass; if none does, nothing is saved for it. Under
+    ``torch.autocast`` matmuls use the autocast dtype; states keep the weights' dtype, and y has either of the two.
     """
 
     @property
@@ -110,7 +110,7 @@ def is_ids(x: Tensor) -> bool:
 
 def one_hot(ids: Tensor, size: int, dtype: torch.dtype) -> Tensor:
     """The one-hot vectors of the ids, [..., size]; zero for the id ``size``."""
-    return F.one_hot(ids, size + 1)[..., :size].to(dtype)
+    return F.one_hot(ids.long(), size + 1)[..., :size].to(dtype)
 
 
 def input_side(x: Tensor, weight_ih: Tensor, bias: Tensor | None) -> Tensor:
@@ -118,7 +118,7 @@ def input_side(x: Tensor, weight_ih: Tensor, bias: Tensor | None) -> Tensor:
     if not is_ids(x):
         return F.linear(x, weight_ih, bias)
     table = torch.cat([weight_ih.t(), weight_ih.new_zeros(1, weight_ih.shape[0])])
-    return F.embedding(x, table if bias is None else table + bias)
+    return F.embedding(x.long(), table if bias is None else table + bias)
 
 
 def matmul_dtype(weight: Tensor) -> torch.dtype:

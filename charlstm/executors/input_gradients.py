@@ -22,7 +22,7 @@ def input_gradients(
         inputs = x.reshape(-1, size).to(flat_compute.dtype) if weight else None
         d_weight = None if inputs is None else (flat_compute.t() @ inputs).to(dtype)
         return d_weight, flat.sum(0, dtype=dtype) if bias else None
-    ids = x.reshape(-1)
+    ids = x.reshape(-1).long()
     if size <= ONE_HOT_MATMUL_LIMIT:
         table = (one_hot(ids, size + 1, flat_compute.dtype).t() @ flat_compute).to(dtype)
     else:

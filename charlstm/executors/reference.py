@@ -7,11 +7,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from charlstm.cells import Cell
+from charlstm.cells.values import ByLetter
 from charlstm.executors.base import State, Weights, eager_saved_bytes, input_side
 
 
-class _Entries:
-    """``x.g`` and ``x["g"]``: the block of gate g, [..., H]."""
+class _Entries(ByLetter):
+    """``x.g``: the block of gate g, [..., H]."""
 
     def __init__(self, letters: str, stacked: Tensor) -> None:
         self._parts = dict(zip(letters, stacked.chunk(len(letters), -1), strict=True))
@@ -19,13 +20,8 @@ class _Entries:
     def __getitem__(self, key: str) -> Tensor:
         return self._parts[key]
 
-    def __getattr__(self, key: str) -> Tensor:
-        if key.startswith("_"):
-            raise AttributeError(key)
-        return self._parts[key]
 
-
-class _RecurrentSide:
+class _RecurrentSide(ByLetter):
     """``r.g``: U_g h + b'_g; ``r.of(v).g``: the same with v for h."""
 
     def __init__(self, cell: Cell, weights: Weights, operand: Tensor) -> None:
@@ -36,11 +32,6 @@ class _RecurrentSide:
         rows = slice(self._cell.gates.index(key) * H, (self._cell.gates.index(key) + 1) * H)
         bias = None if self._weights.bias_hh is None else self._weights.bias_hh[rows]
         return F.linear(self._operand, self._weights.weight_hh[rows], bias)
-
-    def __getattr__(self, key: str) -> Tensor:
-        if key.startswith("_"):
-            raise AttributeError(key)
-        return self[key]
 
     def of(self, operand: Tensor) -> _RecurrentSide:
         return _RecurrentSide(self._cell, self._weights, operand)
@@ -77,7 +68,8 @@ class Reference:
             ]
             state = cell.step(_Entries(cell.gates, x_t), recurrent, *inputs, *parameters)
             outputs.append(state[0])
-        return torch.stack(outputs), state
+        y = torch.stack(outputs) if outputs else state[0].new_empty(0, *state[0].shape)
+        return y, state
 
     def saved_bytes(self, cell: Cell, hidden_size: int, dtype: torch.dtype, symbols: int = 0) -> int:  # noqa: ARG002
         return eager_saved_bytes(cell, hidden_size)

@@ -85,7 +85,9 @@ def resolve_precision(name: str, device: torch.device, cell: Cell, executor: str
     if name != "auto":
         return name
     if device.type == "cuda":
-        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+        # Not torch.cuda.is_bf16_supported: it asks about the current device, which may be another one.
+        supported = torch.version.hip is not None or torch.cuda.get_device_capability(device) >= (8, 0)
+        return "bfloat16" if supported else "float32"
     if device.type != "cpu":
         return "float32"
     if getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)():

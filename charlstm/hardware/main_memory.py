@@ -39,16 +39,17 @@ def format_bytes(count: float) -> str:
 
 
 def free_main_memory() -> int | None:
-    """Bytes available to this process: of the machine with its swap space, of its container, and below its own limit
-    (``ulimit -v``). None if the system does not report it."""
+    """Bytes available to this process: of the machine with its swap space, of its control groups (of a container, or
+    of a cluster's job), and below its own limit (``ulimit -v``). None if the system does not report it."""
     limits = []
     with suppress(OSError, ValueError, KeyError):
         lines = (_PROC / "meminfo").read_text(encoding="utf-8").splitlines()
         kilobytes = {name: int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in lines)}
         limits.append(1024 * (kilobytes["MemAvailable"] + kilobytes["SwapFree"]))
-    with suppress(OSError, ValueError):  # "max": no limit
-        limit = int((_CGROUP / "memory.max").read_text(encoding="utf-8"))
-        limits.append(limit - int((_CGROUP / "memory.current").read_text(encoding="utf-8")) + _cached())
+    for group in _control_groups():
+        with suppress(OSError, ValueError):  # "max": no limit
+            limit = int((group / "memory.max").read_text(encoding="utf-8"))
+            limits.append(limit - int((group / "memory.current").read_text(encoding="utf-8")) + _cached(group))
     with suppress(ImportError, OSError, ValueError):
         import resource
 
@@ -78,7 +79,17 @@ def check_texts_fit(texts: int, bytes_each: int) -> None:
         raise not_enough_memory(f"{texts:,} texts", needed, free, advice)
 
 
-def _cached() -> int:
-    """Bytes of the container's page cache, which the system frees on demand."""
-    lines = (_CGROUP / "memory.stat").read_text(encoding="utf-8").splitlines()
+def _control_groups() -> list[Path]:
+    """The folders of the control groups (version 2) of this process: its own, and those that contain it."""
+    try:
+        lines = (_PROC / "self" / "cgroup").read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
+        lines = []
+    own = next((line.removeprefix("0::/") for line in lines if line.startswith("0::/")), "")
+    return [_CGROUP / folder for folder in (Path(own), *Path(own).parents)]
+
+
+def _cached(group: Path) -> int:
+    """Bytes of a control group's page cache, which the system frees on demand."""
+    lines = (group / "memory.stat").read_text(encoding="utf-8").splitlines()
     return sum(int(line.split()[1]) for line in lines if line.startswith(("inactive_file ", "active_file ")))

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from charlstm.cells import Cell, derived_cell
+from charlstm.cells.values import ByLetter
 from charlstm.executors import Weights
 from charlstm.model.dropout import bernoulli
 
@@ -31,18 +32,13 @@ class StateDropout:
         return replace(weights, parameters={**weights.parameters, NAME: mask.expand(steps, -1, -1)})
 
 
-class _MaskedSide:
+class _MaskedSide(ByLetter):
     """A recurrent side that multiplies what its matmuls read by a mask."""
 
     def __init__(self, side: Any, mask: Any, operand: Any) -> None:
         self._side, self._mask, self._of_operand = side, mask, side.of(mask * operand)
 
     def __getitem__(self, gate: str) -> Any:
-        return self._of_operand[gate]
-
-    def __getattr__(self, gate: str) -> Any:
-        if gate.startswith("_"):
-            raise AttributeError(gate)
         return self._of_operand[gate]
 
     def of(self, operand: Tensor) -> Any:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from charlstm.evaluation import Score
+from charlstm.executors import loop_facts
 from charlstm.runs.directory import RunDirectory
 from charlstm.runs.records import StopReason
 from charlstm.training.events import Ended, Evaluated, Progress, WholeSplitScored
@@ -94,10 +95,10 @@ class EventLog:
                 self._best_on_whole_split = event.nats
 
     def end(self, stop_reason: StopReason, advice: str = "") -> Ended:
-        """Record the end of the training."""
+        """Record the end of the training, and the loops over time that a GPU ran, known since the first steps."""
         c, sample, whole = self._state.counters, self._state.held_out_sample, self._best_on_whole_split
         self._directory.append_metrics(
-            {"kind": "end", "stop_reason": stop_reason, "step": c.step, "seconds": c.seconds}
+            {"kind": "end", "stop_reason": stop_reason, "step": c.step, "seconds": c.seconds, **loop_facts()}
         )
         is_sampled = c.best_nats is not None and whole is None and sample is not None and not sample.is_whole
         best = c.best_nats if whole is None else whole

@@ -10,7 +10,7 @@ import torch
 from charlstm import __version__
 from charlstm.config import TrainingConfig
 from charlstm.distributed import ProcessGroup
-from charlstm.executors import Choice, explain_trials, loop_choices, refused_loops, restore_loop_choices
+from charlstm.executors import Choice, explain_trials, loop_facts, restore_loops
 from charlstm.hardware.out_of_memory import MemoryEstimate
 from charlstm.training.fastest_executor import pick, trial_seconds
 from charlstm.training.loader import BatchSource
@@ -42,7 +42,6 @@ class Execution:
 
     def facts(self) -> dict[str, Any]:
         """Device, precision and versions of the run, for the metrics and the checkpoint header."""
-        device = self._device
         return {
             "device": self._device_name,
             "precision": self.precision,
@@ -52,8 +51,7 @@ class Execution:
             "parameters": sum(self._model.parameter_counts().values()),
             "executors": self.executors(),
             "preferred_executor": self._model.recurrent.preferred_executor,
-            **({"one_kernel_loops": loop_choices()} if device.type == "cuda" else {}),
-            **({"refused_one_kernel_loops": refused} if (refused := refused_loops()) else {}),
+            **loop_facts(),
         }
 
     @property
@@ -66,7 +64,7 @@ class Execution:
             self._step.precision = facts["precision"]
         self._prefer(facts.get("preferred_executor"))
         if facts.get("device") == self._device_name:
-            restore_loop_choices(facts.get("one_kernel_loops", {}))
+            restore_loops(facts)
         self._executor_chosen, self._trial_seconds = True, {}
 
     def choose_executor(self) -> None:

@@ -117,6 +117,33 @@ def test_same_outputs_and_gradients_as_reference(cell, executor, shape, ids, bia
         torch.testing.assert_close(f, e, **(FLOAT32_TOLERANCE if executor.name == "cpp" else FLOAT64_TOLERANCE))
 
 
+@pytest.mark.parametrize("inputs", [7, 300])
+@pytest.mark.parametrize("dtype", [torch.int32, torch.uint8], ids=str)
+@pytest.mark.parametrize("executor", executors().values(), ids=lambda e: e.name)
+def test_ids_may_have_any_integer_dtype(executor, dtype, inputs):
+    cell = CELLS["lstm"]
+    weights, x, state = make(cell, (3, 2, 4, inputs), ids=True, **dtype_and_device(executor))
+    x %= 7
+    if executor.refuses(cell, weights, x):
+        pytest.skip("refused")
+    expected, actual = (outputs_and_gradients(executor, cell, weights, ids, state) for ids in (x, x.to(dtype)))
+    assert all(map(torch.equal, expected, actual))
+
+
+@pytest.mark.parametrize("ids", [False, True], ids=["vectors", "ids"])
+@pytest.mark.parametrize("executor", executors().values(), ids=lambda e: e.name)
+def test_empty_sequence_leaves_the_state_as_it_is(executor, ids):
+    cell = CELLS["lstm"]
+    weights, x, state = make(cell, (0, 3, 5, 4), ids=ids, **dtype_and_device(executor))
+    if executor.name == "vendor":
+        pytest.skip("torch's layers take no empty sequences")
+    y, last = executor.run(cell, weights, x, state)
+    assert y.shape == (0, 3, 5)
+    assert all(map(torch.equal, last, state))
+    gradients = torch.autograd.grad(sum(part.sum() for part in last), state)
+    assert all((gradient == 1).all() for gradient in gradients)
+
+
 @pytest.mark.parametrize(("cell", "executor"), CASES)
 def test_loss_of_the_last_state_alone_has_equal_gradients(cell, executor):
     weights, x, state = make(cell, (4, 2, 5, 3), **dtype_and_device(executor))

@@ -62,6 +62,19 @@ def test_container_limit_applies(machine, limit, free):
     assert free_main_memory() == free
 
 
+@pytest.mark.parametrize("limited", ["", "slurm", "slurm/job"])
+def test_limits_of_all_control_groups_of_the_process_apply(machine, limited):
+    """On a cluster, the limit is that of the job's control group or of one that contains it."""
+    (machine / "self").mkdir()
+    (machine / "self" / "cgroup").write_text("4:memory:/other\n0::/slurm/job\n")
+    for name in ("", "slurm", "slurm/job", "other"):
+        (machine / name).mkdir(exist_ok=True)
+        (machine / name / "memory.max").write_text("5000\n" if name in (limited, "other") else "max\n")
+        (machine / name / "memory.current").write_text("5000" if name == "other" else "1000")
+        (machine / name / "memory.stat").write_text("inactive_file 60\n")
+    assert free_main_memory() == 4060
+
+
 def test_process_limit_applies(machine, monkeypatch):
     monkeypatch.setattr("resource.getrlimit", lambda _: (100_000, 100_000))
     monkeypatch.setattr("resource.getpagesize", lambda: 4096)

@@ -291,6 +291,22 @@ def test_resumed_run_takes_the_loops_of_the_stopped_one(make_trainer, make_confi
     monkeypatch.setattr(choice, "_restored", set())
     loops = {"lstm, 32 x 256, symbols, bfloat16, tf32, NVIDIA H100": ["forward"]}
     execution = make_trainer(make_config(), tmp_path / "run").execution
-    for device, expected in (("NVIDIA H100", {}), ("cpu", loops)):
+    for device, expected in (
+        ("NVIDIA H100", {}),
+        ("cpu", {"one_kernel_loops": dict.fromkeys(loops, ("forward",))}),
+    ):
         execution.restore({"precision": "float32", "device": device, "one_kernel_loops": loops})
-        assert choice.choices() == expected
+        assert choice.loop_facts() == expected
+
+
+def test_records_name_the_loops_that_were_chosen(make_trainer, make_config, monkeypatch):
+    """The start of the run comes before they are known, unless an earlier run of this process had the same."""
+    for name in ("_kernels", "_unmeasured", "_refused"):
+        monkeypatch.setattr(choice, name, {})
+    trainer = make_trainer(make_config(budget={"steps": 2}))
+    for _ in trainer.run():
+        choice._kernels["lstm, 32 x 256"], choice._refused["gru, 32 x 256"] = ("forward",), "its results differ"
+    start, *_, end = trainer.directory.metrics()
+    assert "one_kernel_loops" not in start
+    assert end["one_kernel_loops"] == {"lstm, 32 x 256": ["forward"]}
+    assert end["refused_one_kernel_loops"] == {"gru, 32 x 256": "its results differ"}

@@ -26,7 +26,7 @@ in one call (``Vendor.stack_devices``), and how many logits are computed at a ti
 (``LOGITS_ON_GPU``, ``ALIGNED`` of the model's head).
 """
 
-from charlstm.executors.triton.choice import choices, refuse_kernels_that_gave_up, refused, restore_choices
+from charlstm.executors.triton.choice import loop_facts, refuse_kernels_that_gave_up, restore_loops
 from charlstm.executors.triton.executor import Triton, clear_plan_cache
 
-__all__ = ["Triton", "choices", "clear_plan_cache", "refuse_kernels_that_gave_up", "refused", "restore_choices"]
+__all__ = ["Triton", "clear_plan_cache", "loop_facts", "refuse_kernels_that_gave_up", "restore_loops"]

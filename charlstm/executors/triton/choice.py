@@ -29,26 +29,29 @@ _restored: set[str] = set()
 """Sizes that were restored, and whose kernels have not been tested here yet."""
 _refused: dict[str, str] = {}
 """For sizes whose kernels failed, the reason."""
-_unknown: dict[str, str] = {}
-"""For sizes whose trial said nothing about their kernels, the reason."""
+_unmeasured: dict[str, str] = {}
+"""For sizes whose kernels cannot be made, or whose trial said nothing about them, the reason."""
 _facts: dict[str, tuple[object, ...]] = {}
 """For each size that was measured, what its measurement is cached under."""
 
 
-def choices() -> dict[str, list[str]]:
-    """For each size that was measured, or restored, the passes (forward, backward) whose loop is one kernel."""
-    return {size: list(passes) for size, passes in _kernels.items()}
+def loop_facts() -> dict[str, dict[str, Any]]:
+    """The loops of this process, for the records of a run; empty before any is chosen.
+
+    ``one_kernel_loops``: for each size, the passes (forward, backward) whose loop is one kernel;
+    ``refused_one_kernel_loops``: for each size whose kernels cannot be used, why, in words.
+    """
+    facts: dict[str, dict[str, Any]] = {
+        "one_kernel_loops": {**_kernels},
+        "refused_one_kernel_loops": {**_unmeasured, **_refused},
+    }
+    return {name: sizes for name, sizes in facts.items() if sizes}
 
 
-def refused() -> dict[str, str]:
-    """For each size whose kernels failed, or could not be measured, in words, why."""
-    return _unknown | _refused
-
-
-def restore_choices(saved: Mapping[str, Sequence[str]]) -> None:
-    """Choose as in another process, such as the one that a run was stopped in: both loops round differently. Kernels
-    are not measured then, but must still have the right results here."""
-    for size, passes in saved.items():
+def restore_loops(facts: Mapping[str, Any]) -> None:
+    """Choose as in another process, such as the one that a run was stopped in, given its :func:`loop_facts`: both loops
+    round differently. Kernels are not measured then, but must still have the right results here."""
+    for size, passes in facts.get("one_kernel_loops", {}).items():
         if isinstance(passes, Sequence):  # early versions had one choice for both passes
             _kernels[size] = tuple(passes)
             _restored.add(size)
@@ -72,8 +75,8 @@ def choose_division(shape: Shape) -> Division:
         if _kernels[size]:
             gave_up_flag(shape.device)  # before a capture
     passes = _kernels.get(size, ())
-    found = divisions_of(shape) if passes else {}
-    return Division(**{name: found[name] for name in passes if isinstance(found[name], Tiles)})  # type: ignore[arg-type]
+    divisions = divisions_by_pass(shape) if passes else {}
+    return Division(**{name: tile for name, tile in divisions.items() if name in passes and isinstance(tile, Tiles)})
 
 
 def refuse_kernels_that_gave_up() -> bool:
@@ -92,7 +95,7 @@ def refuse_kernels_that_gave_up() -> bool:
     return True
 
 
-def divisions_of(shape: Shape) -> dict[str, Tiles | str]:
+def divisions_by_pass(shape: Shape) -> dict[str, Tiles | str]:
     """For each pass, how its kernel would be divided, or why it cannot run there."""
     refusal = _refusal(shape)
     if refusal is not None:
@@ -105,9 +108,9 @@ def divisions_of(shape: Shape) -> dict[str, Tiles | str]:
 
 def division_of(shape: Shape) -> Division | str:
     """How the kernels of both passes would be divided, or why one cannot run there."""
-    found = divisions_of(shape)
-    reason = next((one for one in found.values() if isinstance(one, str)), None)
-    return reason or Division(**found)  # type: ignore[arg-type]
+    divisions = divisions_by_pass(shape)
+    reason = next((tile for tile in divisions.values() if isinstance(tile, str)), None)
+    return reason or Division(**divisions)  # type: ignore[arg-type]
 
 
 def _refusal(shape: Shape) -> str | None:
@@ -135,22 +138,33 @@ def _size(shape: Shape) -> str:
 
 
 def _decide(shape: Shape, size: str) -> None:
-    """Measure a new size, and test the kernels of one that was restored."""
+    """Measure a new size, and test the kernels of one that was restored; say which loops it has."""
     is_restored = size in _restored
-    if size in _kernels and not (is_restored and _kernels[size]):
+    if size in _kernels and not is_restored:
         return
     _restored.discard(size)
-    faster = _faster(shape, size)
     if not is_restored:
-        _kernels[size] = faster
-    elif size in _refused:
+        _kernels[size] = _faster(shape, size)
+    elif _kernels[size]:
+        _faster(shape, size)
+    if size in _refused:
         _kernels[size] = ()
+    loops = ", ".join(f"{name} {'one kernel' if name in _kernels[size] else 'CUDA graph'}" for name in PRINTERS)
+    usual = "as when the run began" if is_restored else "the faster on this machine"
+    reason = _refused.get(size) or (None if is_restored else _unmeasured.get(size)) or usual
+    LOG.info("loop over time of %s: %s: %s", _layer(shape), loops, reason)
+
+
+def _layer(shape: Shape) -> str:
+    return f"{shape.cell.name}, {shape.hidden_size} units, batch {shape.batch}"
 
 
 def _faster(shape: Shape, size: str) -> tuple[str, ...]:
     """The passes whose kernel is faster than their graph."""
-    division = Division(**{k: v for k, v in divisions_of(shape).items() if isinstance(v, Tiles)})
+    divisions = divisions_by_pass(shape)
+    division = Division(**{name: tile for name, tile in divisions.items() if isinstance(tile, Tiles)})
     if division == NOT_DIVIDED:
+        _unmeasured[size] = str(divisions["forward"])
         return ()
     measured = _measured(shape, division, size)
     if reason := _failure(measured):
@@ -180,15 +194,12 @@ def _measured(shape: Shape, division: Division, size: str) -> Mapping[str, Any]:
     try:
         return cached_measurement(CACHE, _facts[size], lambda: _trial(shape, division))
     except TrialError as error:
-        _unknown[size] = f"not measured: {error}"
-        LOG.info("the loops are CUDA graphs: %s", _unknown[size])
+        _unmeasured[size] = f"not measured: {error}"
         return {}
 
 
 def _trial(shape: Shape, division: Division) -> Mapping[str, Any]:
-    layer = f"{shape.cell.name}, {shape.hidden_size} units, batch {shape.batch}"
-    LOG.info("measuring the loop over time of %s, as one kernel and as CUDA graphs, once for this machine", layer)
-    measured = trial_in_process(shape, division)
-    if reason := _failure(measured):
-        LOG.info("the loops are CUDA graphs: %s", reason)
-    return measured
+    LOG.info(
+        "measuring the loop over time of %s, as one kernel and as CUDA graphs, once for this machine", _layer(shape)
+    )
+    return trial_in_process(shape, division)

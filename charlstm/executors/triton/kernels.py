@@ -18,11 +18,13 @@ from charlstm.compiler.loops import masks
 from charlstm.compiler.triton_language import PROBE, Kernel
 from charlstm.compiler.triton_printer import Program
 
-MIN_BLOCKS = 264  # of a launch, if there are enough elements: two per multiprocessor of an H100
+MIN_BLOCKS = 264
+"""Blocks of a launch, if there are enough elements: two per multiprocessor of an H100."""
 MIN_BLOCK, MAX_BLOCK = 128, 1024  # elements of a block
-ELEMENTS_PER_WARP = (
-    128  # elements: with more than four for each thread, the compiler moves bfloat16 through shared memory
-)
+ELEMENTS_PER_WARP = 128
+"""With more than four elements for each thread, the compiler moves bfloat16 through shared memory."""
+OPTIONS = {"enable_fp_fusion": False}
+"""Without fused multiply-adds, so that cells with common equations have bit-identical results."""
 
 
 class Geometry(NamedTuple):
@@ -76,10 +78,6 @@ def on_device_of(tensor: Tensor) -> AbstractContextManager[None]:
     """Make the tensor's GPU the current device; does nothing for a tensor on the CPU."""
     context: AbstractContextManager[None] = torch.cuda.device_of(tensor)  # type: ignore[no-untyped-call]
     return context
-
-
-# Without fused multiply-adds, so that cells with common equations have bit-identical results.
-OPTIONS = {"enable_fp_fusion": False}
 
 
 def kernel_launcher(

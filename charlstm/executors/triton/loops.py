@@ -19,10 +19,10 @@ Buffers = Mapping[str, Tensor]
 Step = Callable[[int], object]
 
 
-def run_forward(
+def forward_launcher(
     cell: Cell, steps: int, batch: int, buffers: Buffers, weight: Tensor, constexprs: Mapping[str, Any]
 ) -> Loop:
-    """A function that runs the forward pass, with the recurrent weight [GH, H]."""
+    """A function that launches the forward pass on the buffers, with the recurrent weight [GH, H]."""
     program = forward_program(cell)
     stages = [
         (
@@ -42,10 +42,10 @@ def run_forward(
     return run_loop
 
 
-def run_backward(
+def backward_launcher(
     cell: Cell, steps: int, batch: int, buffers: Buffers, weight: Tensor, constexprs: Mapping[str, Any]
 ) -> Loop:
-    """A function that runs the backward pass, with the recurrent weight [GH, H]."""
+    """A function that launches the backward pass on the buffers, with the recurrent weight [GH, H]."""
     program = backward_program(cell)
     first, last, *kernels = (
         None if kernel is None else kernel_launcher(program, kernel, buffers, batch, constexprs)

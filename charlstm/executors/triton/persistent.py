@@ -14,38 +14,40 @@ from charlstm.compiler.persistent_products import MAX_CHUNK, MIN_PARTS, MIN_ROWS
 from charlstm.executors.triton.kernels import OPTIONS, functions, interpreting
 
 UNITS = 16
-"""Units of a program: the fewest columns of a product on tensor cores, so that most programs share the weights."""
+"""Units of a program: the fewest columns of a product on tensor cores, so that the weights are divided among as many
+programs as possible."""
 ROWS = (MIN_ROWS, 2 * MIN_ROWS)
-"""Rows of a program; the second if there are not enough processors for the first."""
+"""Rows of a program; the second if there are not enough multiprocessors for the first."""
 PARTS = (2 * MIN_PARTS, MIN_PARTS)
 """Parts of each sum; the second if there is too little shared memory for the first."""
 MAX_REGISTERS = 255
-"""Of a thread: the most that there are. The compiler would else keep some in memory, so that more programs fit on a
-processor, where there is only one."""
+"""Registers of a thread, the hardware's limit. By default the compiler would spill some to memory so that several
+programs fit on a multiprocessor, but each runs only one."""
 MAX_ROWS_PER_WARP = 4
-"""So that registers suffice."""
+"""More rows would need more registers than there are."""
 PATIENCE = 1 << 22
-"""Looks at a counter before a program gives up: some seconds. Programs that run at the same time meet within
-microseconds."""
+"""How often a program reads a counter before it gives up, which takes some seconds. Programs that run at the same time
+meet within microseconds."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a GPU has: processors, and bytes of shared memory that one program may use."""
+    """The multiprocessors of a GPU, and the bytes of shared memory that one program may use."""
 
     processors: int
     shared_bytes: int
 
     @classmethod
     def of(cls, device: torch.device) -> Limits:
-        """Those of a device."""
+        """The limits of a device."""
         properties: Any = torch.cuda.get_device_properties(device)
         return cls(properties.multi_processor_count, properties.shared_memory_per_block_optin)
 
 
 @dataclass(frozen=True)
 class Tiles:
-    """How a pass is divided: programs of ``rows`` x ``units``, which compute so many parts of each sum side by side."""
+    """How a pass is divided: into ``programs``, each of which computes a tile of ``rows`` x ``units``, with each sum in
+    ``parts`` that are computed side by side."""
 
     programs: int
     rows: int
@@ -54,7 +56,7 @@ class Tiles:
 
     @property
     def warps(self) -> int:
-        """Those of a program: one or two for each part."""
+        """Warps of a program: one or two for each part."""
         return max(self.rows // MAX_ROWS_PER_WARP, self.parts)
 
     def shared_bytes(self, hidden_size: int, gates: int, itemsize: int) -> int:
@@ -64,15 +66,15 @@ class Tiles:
 
 
 class Division(NamedTuple):
-    """How the programs of each loop are divided that is one kernel; None for one that is not."""
+    """How each pass is divided into programs if its loop is one kernel; None if its loop is a CUDA graph."""
 
     forward: Tiles | None = None
     backward: Tiles | None = None
 
 
 def tiles(batch: int, hidden_size: int, gates: int, itemsize: int, limits: Limits) -> Tiles | str:
-    """The division into programs that all run at the same time, one on each processor, with the weights of ``gates``
-    gates in shared memory; or why there is none."""
+    """The division into programs that all run at the same time, one on each multiprocessor, with the weights of
+    ``gates`` gates in shared memory; or why there is none, in words."""
     for rows in ROWS:
         programs = -(-batch // rows) * (hidden_size // UNITS)
         if programs > limits.processors:
@@ -121,8 +123,10 @@ _gave_up: dict[torch.device, Tensor] = {}
 
 
 def gave_up_flag(device: torch.device) -> Tensor:
-    """Whether a program of a kernel on this device has given up waiting, int32 [1]; its results are NaN then. It
-    outlives the kernels' other buffers, and must not be made while a CUDA graph is captured."""
+    """The flag of a device, int32 [1]: not zero once a program of a kernel has given up waiting, whose results are NaN.
+
+    It outlives the kernels' other buffers. The first call for a device must not be within the capture of a CUDA graph.
+    """
     if device not in _gave_up:
         with torch.inference_mode(False):
             _gave_up[device] = torch.zeros(1, dtype=torch.int32, device=device)
@@ -130,12 +134,12 @@ def gave_up_flag(device: torch.device) -> Tensor:
 
 
 def gave_up_flags() -> list[Tensor]:
-    """Those of all devices."""
+    """The flags of all devices that have one."""
     return [*_gave_up.values()]
 
 
 def persistent_constexprs(constexprs: Mapping[str, Any], division: Tiles, fp32_precision: str) -> dict[str, Any]:
-    """The constexpr arguments of the kernels, given those of the others."""
+    """The constexpr arguments of a loop's kernel, from those of :func:`kernels.constexpr_arguments`."""
     names = ("H", "VALUE_MASK", "STATE_MASK", "PARAM_DTYPE")
     precision = "tf32" if fp32_precision == "tf32" else "ieee"
     return {

@@ -16,7 +16,7 @@ from charlstm.executors.base import State, Weights
 from charlstm.executors.buffers import allocate, joined_bias, read_state, write_state
 from charlstm.executors.cuda_graph import CudaGraph, memory_pool
 from charlstm.executors.triton.kernels import constexpr_arguments, interpreting, launch_geometry
-from charlstm.executors.triton.loops import Loop, run_backward, run_forward
+from charlstm.executors.triton.loops import Loop, backward_launcher, forward_launcher
 from charlstm.executors.triton.persistent import Division, Tiles, persistent_constexprs, persistent_loop
 
 NOT_DIVIDED = Division()
@@ -63,9 +63,9 @@ class Plan:
             self._forward_buffers = self._make_forward()
             self.buffers = self._make_backward() if shape.training else self._forward_buffers
         self._constexprs = constexpr_arguments(H, launch_geometry(batch * H).block, shape.param_dtype, shape.training)
-        loops = [self._loop(run_forward, persistent_forward, division.forward, self._forward_buffers)]
+        loops = [self._loop(forward_launcher, persistent_forward, division.forward, self._forward_buffers)]
         if shape.training:
-            loops.append(self._loop(run_backward, persistent_backward, division.backward, self.buffers))
+            loops.append(self._loop(backward_launcher, persistent_backward, division.backward, self.buffers))
         if capture:
             pool = memory_pool(shape.device)
             loops = [CudaGraph(loop, shape.device, pool=pool) for loop in loops]
@@ -73,14 +73,14 @@ class Plan:
 
     def _loop(
         self,
-        run: Callable[..., Loop],
+        launcher: Callable[..., Loop],
         print_kernel: Callable[[Cell, int, int, bool], PersistentKernel],
         division: Tiles | None,
         buffers: dict[str, Tensor],
     ) -> Loop:
         shape = self.shape
         if division is None:
-            return run(shape.cell, shape.steps, shape.batch, buffers, self._weight, self._constexprs)
+            return launcher(shape.cell, shape.steps, shape.batch, buffers, self._weight, self._constexprs)
         if not shape.training:
             raise ValueError("a loop in one kernel needs a buffer for the values of each step, as in training")
         kernel = print_kernel(shape.cell, shape.hidden_size, division.parts, interpreting())

@@ -29,15 +29,15 @@ TOLERANCES = {torch.bfloat16: 5e-2, torch.float32: 5e-2}
 may round to TF32 in another way than the kernels: on a CPU, truncated operands instead of rounded ones changed a result
 of lstm_no_forget_gate by 0.024 in 64 steps, as those in bfloat16 did whose products are rounded."""
 LAUNCHING = 2_000_000
-"""Cycles of the GPU, about a millisecond, in which the CPU launches what is timed."""
+"""Cycles for which the GPU sleeps, about a millisecond, while the CPU launches what is timed."""
 METHOD = (STEPS, ROUNDS, LAUNCHING, *TOLERANCES.values())
 """What the result of a trial depends on, beside the kernels and the machine."""
 TIME_LIMIT = 180
 """Seconds that a trial may take; compiling the kernels takes some of them."""
-PASSING = ("out of memory", "alloc_failed", "busy")
-"""In the messages of errors that say nothing about the kernels."""
+TRANSIENT = ("out of memory", "alloc_failed", "busy")
+"""Parts of the messages of errors that say nothing about the kernels, and may not occur again."""
 SAVED = ("l_", "s_", "v_")
-"""How the names of the buffers begin that a forward pass fills."""
+"""Prefixes of the names of the buffers that a forward pass fills."""
 COMMAND = "from charlstm.executors.triton.trial import main; main()"
 
 
@@ -86,7 +86,7 @@ def main() -> None:
         result = _try(request, cell)
     except Exception as error:
         text = f"{type(error).__name__}: {error}"
-        if any(words in text.lower() for words in PASSING):
+        if any(words in text.lower() for words in TRANSIENT):
             raise
         result = {"error": text[:200]}
     sys.stdout.write(json.dumps(result))
@@ -135,7 +135,7 @@ def compare_loops(shape: Shape, division: Division) -> dict[str, Any]:
 
 
 def gpu_seconds(run: Callable[[], object]) -> float:
-    """Seconds that the GPU works on what a function launches; not those in which it waits for the launches."""
+    """Seconds that the GPU takes for what a function launches, without waiting for the launches."""
     begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
     torch.cuda._sleep(LAUNCHING)  # type: ignore[no-untyped-call]
     begin.record()
@@ -146,16 +146,10 @@ def gpu_seconds(run: Callable[[], object]) -> float:
     return milliseconds / 1e3
 
 
-def agree(a: Tensor, b: Tensor, tolerance: float) -> bool:
-    """Whether two tensors differ by at most ``tolerance`` times the largest absolute value; false if one is not
-    finite."""
-    return difference(a, b) <= tolerance
-
-
 def differing(names: Sequence[str], a: Sequence[Tensor], b: Sequence[Tensor], tolerance: float) -> str:
-    """The results that do not agree, each with its :func:`difference`; empty if all do."""
-    results = zip(names, a, b, strict=True)
-    return ", ".join(f"{name} by {difference(x, y):.2g}" for name, x, y in results if not agree(x, y, tolerance))
+    """The results with a :func:`difference` above ``tolerance``, or that are not finite, in words; empty if none."""
+    differences = ((name, difference(x, y)) for name, x, y in zip(names, a, b, strict=True))
+    return ", ".join(f"{name} by {value:.2g}" for name, value in differences if not value <= tolerance)
 
 
 def difference(a: Tensor, b: Tensor) -> float:
