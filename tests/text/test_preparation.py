@@ -94,6 +94,19 @@ def test_header_is_left_out_of_each_file(monkeypatch: pytest.MonkeyPatch) -> Non
     assert corpus.changes == ("skip_header: left out 'the header of a.txt', and the first line of every other file",)
 
 
+def test_a_long_first_line_is_not_collected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "PIECE", 100)
+    Path("a.txt").write_text("x" * 10_000 + "\r\nab\n", newline="")
+    corpus = load_corpus("a.txt", skip_header=True, documents="newline", validation_fraction=0)
+    assert (text_of(corpus), corpus.changes) == ("ab\n", (f"skip_header: left out '{'x' * 60}...'",))
+
+
+def test_nothing_after_the_first_line_is_an_error() -> None:
+    Path("a.txt").write_text("only a header")
+    with pytest.raises(UserError, match=r"a\.txt has nothing after the first line, which corpus\.skip_header"):
+        load_corpus("a.txt", skip_header=True, documents="newline")
+
+
 def test_prompts_keep_spaces_at_their_end() -> None:
     preparation = Preparation(lowercase=True, normalize=NORMALIZATIONS)
     assert preparation.apply_to_prompt("To BE \r\nE\u0301 ") == "to be \n\u00e9 "
