@@ -164,7 +164,7 @@ def _lowercased(texts: Iterator[str], changes: Changes) -> Iterator[str]:
     for text in texts:
         small = lower(text)
         if small != text:
-            changes.counts["letters"] += sum(a != b for a, b in zip(text, small, strict=False))
+            changes.counts["letters"] += sum(text.count(letter) for letter in set(text) if lower(letter) != letter)
         yield small
 
 

@@ -107,6 +107,13 @@ def test_nothing_after_the_first_line_is_an_error() -> None:
         load_corpus("a.txt", skip_header=True, documents="newline")
 
 
+def test_letters_that_become_two_count_once() -> None:
+    Path("a.txt").write_text("\u0130 xyz A\n" * 9, encoding="utf-8")
+    corpus = load_corpus("a.txt", lowercase=True)
+    assert text_of(corpus) == "i\u0307 xyz a\n" * 9
+    assert corpus.changes == ("lowercase: 18 capital letters became small",)
+
+
 def test_prompts_keep_spaces_at_their_end() -> None:
     preparation = Preparation(lowercase=True, normalize=NORMALIZATIONS)
     assert preparation.apply_to_prompt("To BE \r\nE\u0301 ") == "to be \n\u00e9 "
