@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from charlstm.text.blocks import whole_text
+from charlstm.text.blocks import as_documents
 from charlstm.text.corpus import SAMPLE_CHARACTERS, Corpus
-from charlstm.text.documents import Direction, Documents, Sequences
+from charlstm.text.documents import Direction, Sequences
 from charlstm.text.memory_map import release
 from charlstm.text.random_numbers import random_numbers
 from charlstm.units import bits
@@ -93,9 +93,7 @@ def training_frequencies(corpus: Corpus, direction: Direction) -> npt.NDArray[np
     """[V]: the relative frequency of each symbol among those of the training split that count in the loss; of a long
     split, in a random sample of `SAMPLE_CHARACTERS`, always the same. One is added to each count, so that none is zero.
     """
-    text = corpus.split("train")
-    documents = text if isinstance(text, Documents) else whole_text(text)
-    sequences = Sequences(documents, corpus.vocabulary.size, direction)
+    sequences = Sequences(as_documents(corpus.split("train")), corpus.vocabulary.size, direction)
     positions = np.arange(min(sequences.characters, SAMPLE_CHARACTERS))
     if sequences.characters > len(positions):
         positions = np.sort(random_numbers(len(positions)) % np.uint64(sequences.characters)).astype(np.int64)
