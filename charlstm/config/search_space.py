@@ -43,6 +43,8 @@ class Range(Section):
             raise ValueError(f"expected min below max, found {self.min:g} and {self.max:g}")
         if self.scale == "log" and self.min <= 0:
             raise ValueError(f"scale: log needs min above 0, found {self.min:g}")
+        if not math.isfinite(self.max / self.min if self.scale == "log" else self.max - self.min):
+            raise ValueError(f"a range from {self.min:g} to {self.max:g} is too wide: narrow it")
         return self
 
     def at(self, fraction: float, is_whole: bool) -> float:

@@ -172,6 +172,13 @@ def test_range_of_whole_numbers_has_whole_ends(write):
         load_sweep(write(text.replace("3e-2", "8")))
 
 
+@pytest.mark.parametrize("ends", ["min: -1e308, max: 1e308", "min: 1e-300, max: 1e300, scale: log"])
+def test_range_that_is_too_wide_is_refused(write, ends):
+    text = changed("training.learning_rate: {min: 1e-3, max: 3e-2, scale: log}", f"training.weight_decay: {{{ends}}}")
+    with pytest.raises(UserError, match=r"sweep\.yaml:6: space\.training\.weight_decay: a range from .* is too wide"):
+        load_sweep(write(text))
+
+
 def test_problem_of_the_base_names_its_line(write):
     write(BASE.replace("batch_size: 16", "batch_size: 0"), "base.yaml")
     with pytest.raises(UserError, match=r"base\.yaml:4: training\.batch_size: expected whole number"):
