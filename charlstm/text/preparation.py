@@ -186,15 +186,21 @@ def normalized(texts: Iterator[str], which: Sequence[str], changes: Changes) -> 
         "spaces": _without_spaces_at_ends,
         "unicode": _composed,
     }
-    rest = ""
+    rest, more, size = "", list[str](), 0
     for text in texts:
-        whole = rest + text
+        more.append(text)
+        size += len(text)
+        if size < len(rest):  # a long run of spaces is not searched again for each piece
+            continue
+        whole = rest + "".join(more)
+        more, size = [], 0
         cut = _last_boundary(whole)
         part, rest = whole[:cut], whole[cut:]
         for name in which:
             part = functions[name](part, changes.counts)
         if part:
             yield part
+    rest += "".join(more)
     for name in which:
         # The end of the text is that of a line, but not the second half of a CR LF.
         end = "\n" * (name == "spaces" and not rest.endswith("\r"))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from charlstm.config import CorpusConfig
 from charlstm.errors import UserError
-from charlstm.text import reading
+from charlstm.text import preparation, reading
 from charlstm.text.corpus import Corpus, load_corpus
 from charlstm.text.documents import Documents
 from charlstm.text.preparation import NORMALIZATIONS, Changes, Preparation, normalized
@@ -47,6 +47,18 @@ def test_normalization_does_not_depend_on_pieces(pieces: list[str], chosen: set[
     if "unicode" in which:
         text = unicodedata.normalize("NFC", text)
     assert result == text
+
+
+def test_a_long_run_of_spaces_is_searched_a_few_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    searched, last_boundary = list[int](), preparation._last_boundary
+
+    def counted(text: str) -> int:
+        searched.append(len(text))
+        return last_boundary(text)
+
+    monkeypatch.setattr(preparation, "_last_boundary", counted)
+    assert "".join(normalized(iter(["a", *[" "] * 1000, "\nb"]), ["spaces"], Changes())) == "a\nb"
+    assert sum(searched) < 3000
 
 
 def test_each_change_is_made_and_reported() -> None:
