@@ -41,10 +41,6 @@ Progress = Callable[[int, int], None]
 """Called with the number of symbols that are done and of all symbols."""
 
 
-def no_progress(done: int, total: int) -> None:
-    """Shows nothing."""
-
-
 @dataclass(frozen=True)
 class Coder:
     """What a model needs to compress: made by :func:`coder_of`."""
@@ -88,7 +84,7 @@ def compress(
     coder: Coder,
     content: bytes,
     streams: int | None = None,
-    on_progress: Progress = no_progress,
+    on_progress: Progress = lambda *_: None,
     rate: int = 0,
 ) -> Container:
     """Compress a file; with a ``rate`` k, the readout learns from what is coded, at 2^-k. Raises UserError if the file
@@ -100,8 +96,8 @@ def compress(
     count = len(symbols.ids)
     streams = default_streams(count) if streams is None else max(1, min(streams, count, MAX_STREAMS))
     blocks = []
-    if len(symbols.ids):
-        layout = Layout(len(symbols.ids), streams)
+    if count:
+        layout = Layout(count, streams)
         table = layout.split(symbols.ids[::-1] if coder.reading.is_backward else symbols.ids, coder.vocabulary.size)
         predictions = Predictions(coder.model, coder.reading, streams, rate)
         for steps in layout.blocks():
@@ -117,7 +113,7 @@ def compress(
         hashlib.sha256(content).digest()[:DIGEST],
         len(content),
         symbols.encoding,
-        len(symbols.ids),
+        count,
         streams,
         rate,
         len(symbols.codes),
@@ -126,7 +122,7 @@ def compress(
     )
 
 
-def decompress(coder: Coder, container: Container, name: str, on_progress: Progress = no_progress) -> bytes:
+def decompress(coder: Coder, container: Container, name: str, on_progress: Progress = lambda *_: None) -> bytes:
     """Restore the original; ``name`` is that of the compressed file, for messages.
 
     Raises UserError if it was compressed by another model, or is damaged.

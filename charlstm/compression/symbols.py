@@ -69,7 +69,7 @@ def to_bytes(symbols: Symbols, vocabulary: Vocabulary) -> bytes:
     try:
         text = codes.astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
         return text.encode(symbols.encoding, "surrogateescape" if symbols.encoding == ANY_BYTES else "strict")
-    except (UnicodeError, LookupError):
+    except (ValueError, LookupError):
         raise DamagedSymbolsError from None
 
 

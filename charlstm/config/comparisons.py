@@ -12,7 +12,6 @@ from charlstm.errors import UserError
 
 if TYPE_CHECKING:
     from charlstm.config.compare import CompareConfig
-    from charlstm.config.document import Document
     from charlstm.config.memory import MemoryConfig
 
 
@@ -31,16 +30,12 @@ def load_comparison(path: Path, overrides: Sequence[str] = (), quick: bool = Fal
     changes = document.data.get("quick") or []
     if quick and not (isinstance(changes, list) and changes and all(isinstance(change, str) for change in changes)):
         raise UserError(f"{path} has no quick form: its field quick must be a list of changes, such as seeds=2")
-    if not is_memory:
-        return _as_arms(document, overrides)
-    from charlstm.config.memory import MemoryConfig  # many models, which a comparison of arms does without
     from charlstm.config.validation import validate
+
+    if not is_memory:
+        from charlstm.config.compare import CompareConfig
+
+        return validate(CompareConfig, document, overrides)
+    from charlstm.config.memory import MemoryConfig  # many models, which a comparison of arms does without
 
     return validate(MemoryConfig, document, [*changes, *overrides] if quick else overrides)
-
-
-def _as_arms(document: Document, overrides: Sequence[str]) -> CompareConfig:
-    from charlstm.config.compare import CompareConfig
-    from charlstm.config.validation import validate
-
-    return validate(CompareConfig, document, overrides)

@@ -19,14 +19,7 @@ def dump_yaml(config: BaseModel) -> str:
 
     Options without effect for the chosen cell are omitted.
     """
-    text: str = yaml.dump(
-        config.model_dump(mode="json"),
-        Dumper=_Dumper,
-        sort_keys=False,
-        allow_unicode=True,
-        width=float("inf"),
-    )
-    return text
+    return _dump(config.model_dump(mode="json"))
 
 
 def dump_changes(config: Config) -> str:
@@ -47,16 +40,17 @@ def dump_changes(config: Config) -> str:
     budget = changes.get("training", {}).get("budget")
     if budget:
         changes["training"]["budget"] = {name: limit for name, limit in budget.items() if limit is not None}
-    text: str = yaml.dump(changes, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=float("inf"))
-    return text
+    return _dump(changes)
 
 
 def as_yaml(value: object) -> str:
     """A value as YAML on one line: ``null``, ``true``, ``[1, 2]``, ``{steps: 20}``."""
-    text: str = yaml.dump(
-        value, Dumper=_Dumper, default_flow_style=True, sort_keys=False, allow_unicode=True, width=float("inf")
-    )
-    return text.removesuffix("\n").removesuffix("\n...")
+    return _dump(value, default_flow_style=True).removesuffix("\n").removesuffix("\n...")
+
+
+def _dump(value: object, **options: Any) -> str:
+    text: str = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=float("inf"), **options)
+    return text
 
 
 class _Dumper(yaml.SafeDumper):

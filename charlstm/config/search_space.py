@@ -43,6 +43,8 @@ class Range(Section):
             raise ValueError(f"expected min below max, found {self.min:g} and {self.max:g}")
         if self.scale == "log" and self.min <= 0:
             raise ValueError(f"scale: log needs min above 0, found {self.min:g}")
+        if not math.isfinite(self.max / self.min if self.scale == "log" else self.max - self.min):
+            raise ValueError(f"a range from {self.min:g} to {self.max:g} is too wide: narrow it")
         return self
 
     def at(self, fraction: float, is_whole: bool) -> float:
@@ -82,7 +84,7 @@ def random_candidates(
         reduce: leaves out the values that have no effect beside the others.
     """
     generator = random.Random(seed)
-    seen: list[Candidate] = []
+    seen: set[str] = set()
     repeats = 0
     while repeats < MAX_REPEATS:
         candidate = {}
@@ -93,11 +95,11 @@ def random_candidates(
             else:
                 candidate[name] = values[int(uniform * len(values))]
         candidate = reduce(candidate)
-        if candidate in seen:
+        if (key := repr(candidate)) in seen:
             repeats += 1
             continue
         repeats = 0
-        seen.append(candidate)
+        seen.add(key)
         yield candidate
 
 
@@ -113,9 +115,6 @@ def grid_candidates(
             axes.append([values.at(index / (count - 1), name in whole) for index in range(count)])
         else:
             axes.append(values)
-    candidates: list[Candidate] = []
-    for combination in itertools.product(*axes):
-        candidate = reduce(dict(zip(space, combination, strict=True)))
-        if candidate not in candidates:
-            candidates.append(candidate)
-    return candidates
+    combinations = itertools.product(*axes)
+    candidates = (reduce(dict(zip(space, combination, strict=True))) for combination in combinations)
+    return list({repr(candidate): candidate for candidate in candidates}.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from functools import cached_property
 from typing import Annotated, Any, Literal
@@ -48,7 +49,7 @@ class SweepConfig(ConfigFile):
     method: Literal["random", "grid"] = Field(
         "random",
         description="random: candidates are drawn from the space, each different (Bergstra & Bengio 2012). grid: every "
-        "combination of the values.",
+        f"combination of the values, at most {MAX_TRIALS:,}.",
     )
     trials: int | None = Field(
         None,
@@ -152,6 +153,12 @@ class SweepConfig(ConfigFile):
             problems.append(
                 Problem(("trials",), "has no effect with method: grid: every combination is tried. Remove it")
             )
+        combinations = math.prod(
+            values.count or 1 if isinstance(values, Range) else len(values) for values in self.space.values()
+        )
+        if is_grid and combinations > MAX_TRIALS:
+            message = f"method: grid makes {combinations:,} combinations of the values, and at most {MAX_TRIALS:,} are"
+            problems.append(Problem(("space",), f"{message} tried. Write method: random, or fewer values"))
         if not is_grid and not problems and len(self.candidates) < (self.trials or 0):
             message = f"the space has only {len(self.candidates)} different candidates. Write {len(self.candidates)}"
             problems.append(Problem(("trials",), message))

@@ -21,12 +21,10 @@ def load_sweep(path: Path, overrides: Sequence[str] = ()) -> SweepConfig:
 
     Raises UserError: all problems, one line each, with file and line; those of the base first.
     """
-    from charlstm.config.sweep import SweepConfig
-    from charlstm.config.validation import validate
-
     document = read_yaml(path)
     reject_other_command(path, document.data, "sweep")
-    from charlstm.config.validation import given_value
+    from charlstm.config.sweep import SweepConfig  # the models take longer to build than most refusals
+    from charlstm.config.validation import given_value, validate
 
     base = given_value(document, overrides, "base")
     return validate(SweepConfig, _with_base(document, path, base), overrides)

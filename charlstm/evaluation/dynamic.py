@@ -29,7 +29,7 @@ from charlstm.executors.transfer import to_device
 from charlstm.model import LanguageModel
 from charlstm.model.eval_mode import eval_mode
 from charlstm.model.head_loss import mean_nats
-from charlstm.text.blocks import windows
+from charlstm.text.blocks import as_documents, windows
 from charlstm.text.documents import Documents, Sequences
 from charlstm.text.streams import IGNORE
 
@@ -87,6 +87,8 @@ class DynamicEvaluation:
 
         Raises UserError if the weights diverge.
         """
+        if len(text) == 0:
+            raise ValueError("the text has no character to score")
         steps, returns = self._factors(rates)
         self._reset()
         bound = max(HIGH_LOSS, 3 * math.log(self._model.vocabulary_size) + 10)
@@ -178,7 +180,7 @@ def _segments(
 ) -> Iterator[tuple[bool, npt.NDArray[np.int64], npt.NDArray[np.bool_]]]:
     """The documents of a text one after another, in the model's direction, in segments: whether one begins a document,
     its ids [T + 1, 1] from the character before it on, and which of its characters count [T, 1]."""
-    sequences = Sequences(_as_documents(text), model.vocabulary_size, model.direction)
+    sequences = Sequences(as_documents(text), model.vocabulary_size, model.direction)
     limit = longest if sequences.documents.scored is None else None
     for number, size in enumerate(sequences.lengths.tolist()):
         which = np.array([number])
@@ -190,17 +192,9 @@ def _segments(
 def _stretches(text: Text) -> Documents:
     """Evenly spread stretches of a running text, or documents: about STATISTICS characters together, or as many
     documents as there are stretches."""
-    is_running = not isinstance(text, Documents) or text.is_running_text
-    parts = windows(text, STATISTICS // STRETCHES) if is_running else _as_documents(text)
+    parts = as_documents(text)
+    if parts.is_running_text:
+        parts = windows(parts, STATISTICS // STRETCHES)
     characters = int((parts.ends - parts.starts).sum())
     count = max(STRETCHES, STATISTICS * len(parts) // characters)
     return parts.select(np.unique(np.linspace(0, len(parts) - 1, min(count, len(parts))).round().astype(np.int64)))
-
-
-def _as_documents(text: Text) -> Documents:
-    """A running text as one document without an end mark."""
-    if isinstance(text, Documents):
-        return text
-    if len(text) == 0:
-        raise ValueError("the text has no character to score")
-    return Documents(text, np.array([0]), np.array([len(text)]), np.array([], np.int64))

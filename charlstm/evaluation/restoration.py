@@ -16,6 +16,7 @@ from charlstm.generation.sampler import UniformDraws
 from charlstm.generation.sampling import Sampling, sample_ids
 from charlstm.model import LanguageModel
 from charlstm.model.eval_mode import eval_mode
+from charlstm.text.statistics import symbol_counts
 
 CONTEXT = 256  # characters of context on each side of a gap that the model uses
 GAPS = 200
@@ -72,7 +73,7 @@ def restore(
     if gaps < 1 or not lengths or min(lengths) < 1:
         raise UserError(f"gaps and their lengths must be 1 or more, found {gaps} gaps of lengths {list(lengths)}")
     gap_starts = [_gap_starts(len(ids), length, gaps, seed) for length in lengths]
-    counts = np.bincount(ids, minlength=model.vocabulary_size)
+    most_frequent = symbol_counts(ids, model.vocabulary_size).argmax()
     with eval_mode(model):
         for length, starts in zip(lengths, gap_starts, strict=True):
             guesses, greedy = _guesses(model, ids, starts, length, seed, on_chunk)
@@ -88,7 +89,7 @@ def restore(
                 float(low),
                 float(high),
                 None if greedy is None else float((greedy == truth).mean()),
-                float((truth == counts.argmax()).mean()),
+                float((truth == most_frequent).mean()),
             )
 
 

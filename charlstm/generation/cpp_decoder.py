@@ -191,7 +191,7 @@ class CppDecoder:
         ``draws``.
 
         draws [T, B]: uniform in [0, 1), float64; the first character whose cumulative probability exceeds its draw is
-        sampled. The options are those of :class:`charlstm.generation.sampler.Sampling`. Returns the sampled ids and
+        sampled. The options are those of :class:`charlstm.generation.sampling.Sampling`. Returns the sampled ids and
         ln p at temperature 1, both [T, B].
         """
         count = draws.shape[0]

@@ -233,8 +233,12 @@ def characters(ids: Sequence[int], vocabulary: Vocabulary, incomplete: bool = Tr
         return [Character(vocabulary.symbols[i], [i]) for i in ids]
     decoder, pending, result = codecs.getincrementaldecoder("utf-8")("replace"), list[int](), list[Character]()
     for i, byte in zip(ids, vocabulary.decode_bytes(ids), strict=True):
+        text = decoder.decode(bytes([byte]))
+        if pending and len(text) + bool(decoder.getstate()[0]) > 1:  # it does not continue the bytes before it
+            result.append(Character(text[0], pending))
+            text, pending = text[1:], []
         pending.append(i)
-        if text := decoder.decode(bytes([byte])):
+        if text:
             result.append(Character(text, pending))
             pending = []
     if pending and incomplete:

@@ -23,10 +23,6 @@ Progress = Callable[[float], None]
 """Called with the fraction that is done."""
 
 
-def no_progress(done: float) -> None:
-    """Shows nothing."""
-
-
 @dataclass(frozen=True)
 class Copied:
     """A passage of a text that stands in the training text: ``length`` characters from ``start``, at ``source`` in the
@@ -62,7 +58,7 @@ class Report:
     held_out: Novelty | None
 
 
-def measure(corpus: Corpus, texts: Sequence[Ids], on_progress: Progress = no_progress) -> Report:
+def measure(corpus: Corpus, texts: Sequence[Ids], on_progress: Progress = lambda _: None) -> Report:
     """Compare texts (ids; -1: a character outside the vocabulary) with the training split of their corpus.
 
     Of the held-out text, the first 50,000 characters are compared. Raises UserError if there is no training text, or

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charlstm.novelty.hashes import Ids, Positions
+from charlstm.novelty.training_text import DocumentIds
 
 Matches = npt.NDArray[np.int64]
 """Rows of start, length and source: see :class:`Passage`."""
@@ -24,7 +25,9 @@ class Passage:
     source: int
 
 
-def maximal_matches(ids: Ids, text: Ids, sources: Positions, starts: Positions, shortest: int) -> Iterator[Matches]:
+def maximal_matches(
+    ids: Ids | DocumentIds, text: Ids, sources: Positions, starts: Positions, shortest: int
+) -> Iterator[Matches]:
     """The common passages of at least ``shortest`` characters that contain one of the pairs of positions, extended to
     both sides as far as the ids are equal."""
     diagonals = sources - starts
@@ -41,7 +44,7 @@ def maximal_matches(ids: Ids, text: Ids, sources: Positions, starts: Positions, 
         diagonals, starts = diagonals[remaining], starts[remaining]
 
 
-def _equal_ids(a: Ids, at: Positions, b: Ids, bt: Positions, step: int) -> Positions:
+def _equal_ids(a: Ids | DocumentIds, at: Positions, b: Ids, bt: Positions, step: int) -> Positions:
     """The number of equal ids from the positions ``at`` of a and ``bt`` of b on, in steps of 1 or -1."""
     lengths = np.zeros(len(at), np.int64)
     active, chunk = np.arange(len(at)), CHUNK

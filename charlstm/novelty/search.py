@@ -52,9 +52,9 @@ def search(training: TrainingText, text: Ids, on_progress: Callable[[float], Non
         indexes[5].look_up(block, None, of_block[5][:BLOCK])
         _look_up_longer(block, of_block[10], indexes, passages, begin)
         if number % RELEASED == 0:
-            release(ids)
+            release(training.corpus)
         on_progress(min(1.0, (begin + BLOCK) / len(ids)))
-    release(ids)
+    release(training.corpus)
     return SearchResult({n: index.occurring() for n, index in indexes.items()}, passages.matches())
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from charlstm.novelty.hashes import Flags, Ids
+from charlstm.novelty.hashes import Flags, Ids, Positions
 from charlstm.text.corpus import Corpus
 from charlstm.text.documents import Documents
 from charlstm.text.memory_map import release
@@ -18,12 +18,38 @@ documents. None of them occurs in the other array, so that no match contains one
 BLOCK = 1 << 24
 
 
+class DocumentIds:
+    """The ids [N] of a corpus in which everything but some documents is ``outside``, read by slices and by arrays of
+    positions, as an array is; without a copy."""
+
+    def __init__(self, documents: Documents, outside: int) -> None:
+        order = np.argsort(documents.starts)
+        self._ids, self._outside = documents.ids, np.array(outside, np.min_scalar_type(outside))
+        self._starts, self._ends = documents.starts[order], documents.ends[order]
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __getitem__(self, index: slice | Positions) -> Ids:
+        if isinstance(index, slice):
+            begin, end, _ = index.indices(len(self))
+            first, last = np.searchsorted(self._ends, begin, side="right"), np.searchsorted(self._starts, end)
+            change = np.zeros(max(0, end - begin) + 1, np.int8)
+            change[np.maximum(self._starts[first:last], begin) - begin] += 1
+            change[np.minimum(self._ends[first:last], end) - begin] -= 1
+            inside = np.cumsum(change[:-1], dtype=np.int8).astype(bool)
+        else:
+            document = np.searchsorted(self._starts, index, side="right") - 1
+            inside = (document >= 0) & (index < self._ends[document])
+        return np.where(inside, self._ids[index].astype(self._outside.dtype), self._outside)
+
+
 @dataclass(frozen=True)
 class TrainingText:
-    """``ids`` [N]: the training split, a memory map, or for documents a copy of the corpus in which everything but the
+    """``ids`` [N]: the training split, a memory map, or for documents the whole corpus, in which everything but the
     training documents is V. ``offset``: the position of the first of them in the corpus."""
 
-    ids: Ids
+    ids: Ids | DocumentIds
     vocabulary_size: int
     offset: int
     corpus: Ids
@@ -55,18 +81,7 @@ def training_text(corpus: Corpus) -> TrainingText:
     split = corpus.split("train")
     if not isinstance(split, Documents):
         return TrainingText(split, size, corpus.splits["train"].start, corpus.ids, newline)
-    ids = np.full(len(corpus.ids), size, np.min_scalar_type(size))
-    change = np.zeros(len(ids) + 1, np.int8)
-    change[split.starts] += 1
-    change[split.ends] -= 1
-    for begin in range(0, len(ids), BLOCK):
-        part = change[begin : begin + BLOCK]
-        inside = np.cumsum(part, dtype=np.int8)[: len(ids) - begin].astype(bool)
-        np.copyto(ids[begin : begin + BLOCK], corpus.ids[begin : begin + BLOCK], where=inside, casting="unsafe")
-        if begin + BLOCK < len(change):
-            change[begin + BLOCK] += inside[-1]
-    release(corpus.ids)
-    return TrainingText(ids, size, 0, corpus.ids, newline)
+    return TrainingText(DocumentIds(split, size), size, 0, corpus.ids, newline)
 
 
 def joined(texts: Sequence[Ids], vocabulary_size: int) -> tuple[Ids, list[int]]:

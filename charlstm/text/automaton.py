@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charlstm.errors import UserError
-from charlstm.text.pattern import Choice, Node, Repeat, Sequence, Symbol, compile_quietly, parse_pattern
+from charlstm.text.pattern import Choice, Node, Repeat, Sequence, Symbol, compile_quietly, parse_pattern, too_deep
 from charlstm.text.vocabulary import Vocabulary
 
 MAX_POSITIONS = 2000
@@ -41,8 +41,8 @@ class Automaton:
     Each symbol of the pattern is a position, 1 or above, repetitions written out; position 0 is the start. A state is
     the set of positions at which the text so far may have ended. ``backward``: characters come from right to left.
 
-    Raises UserError for a pattern that :func:`parse_pattern` refuses, that is too long, or that no text of the
-    vocabulary matches.
+    Raises UserError for a pattern that :func:`parse_pattern` refuses, that is too long or nested too deeply, or that no
+    text of the vocabulary matches.
     """
 
     def __init__(self, pattern: str, vocabulary: Vocabulary, backward: bool = False) -> None:
@@ -50,7 +50,10 @@ class Automaton:
         self._pattern, self._backward = pattern, backward
         self._symbols: list[Symbol] = [Symbol("")]
         self._follow: list[Positions] = [0]
-        whole = self._build(tree)
+        try:
+            whole = self._build(tree)
+        except RecursionError:
+            raise too_deep(pattern) from None
         self._follow[0] = whole.first
         self._final = whole.last | (START if whole.nullable else 0)
         self._set_classes(vocabulary, flags)

@@ -54,8 +54,10 @@ def sample_of_text(
     )
 
 
-def whole_text(text: npt.NDArray[np.integer]) -> Documents:
-    """A running text [N] as one block."""
+def as_documents(text: npt.NDArray[np.integer] | Documents) -> Documents:
+    """A running text [N] as one block; documents as they are."""
+    if isinstance(text, Documents):
+        return text
     return Documents(text, np.zeros(1, np.int64), np.array([len(text)]), _NO_END_MARK)
 
 
@@ -65,8 +67,7 @@ def windows(text: npt.NDArray[np.integer] | Documents, size: int, is_reversed: b
 
     ``is_reversed``: for a model that reads from right to left.
     """
-    if not isinstance(text, Documents):
-        text = whole_text(text)
+    text = as_documents(text)
     scored, scored_ends = text.scored_bounds
     counts = -(-(scored_ends - scored) // size)
     number = np.repeat(np.arange(len(text)), counts)

@@ -165,7 +165,7 @@ def without_repeated(documents: Documents) -> Documents:
     digests = np.fromiter(
         (
             int.from_bytes(hashlib.blake2b(documents.ids[start:end].tobytes(), digest_size=8).digest(), "little")
-            for start, end in zip(documents.starts.tolist(), documents.ends.tolist(), strict=True)
+            for start, end in zip(documents.starts, documents.ends, strict=True)
         ),
         np.uint64,
         len(documents),

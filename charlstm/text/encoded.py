@@ -127,7 +127,11 @@ def _write_ids(
         file_ends.append(length)
     names = tuple(file.name for file in files)
     if length == 0:
-        content = "only a byte-order mark" if preparation.column is None else f"no text in column {preparation.column}"
+        content = "only a byte-order mark"
+        if preparation.column is not None:
+            content = f"no text in column {preparation.column}"
+        elif preparation.skip_header:
+            content = "nothing after the first line, which corpus.skip_header leaves out"
         empty = f"the corpus is empty: {listed(names)} has {content}"
         raise UserError(f"{empty}. Set corpus.source to another text")
     vocabulary = Vocabulary.from_codes(distinct.codes(), "bytes" if encoding == "bytes" else "characters")

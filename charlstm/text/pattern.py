@@ -61,14 +61,24 @@ def parse_pattern(pattern: str, as_bytes: bool = False) -> tuple[Node, re.RegexF
     """
     try:
         flags = compile_quietly(pattern.encode("utf-8", "surrogateescape") if as_bytes else pattern).flags
-    except (re.error, OverflowError, RecursionError) as error:
-        reason = "it is nested too deeply" if isinstance(error, RecursionError) else error
-        raise UserError(f"the pattern {pattern!r} is not a regular expression: {reason}") from None
+    except RecursionError:
+        raise too_deep(pattern) from None
+    except (re.error, OverflowError) as error:
+        raise UserError(f"the pattern {pattern!r} is not a regular expression: {error}") from None
     if flags & re.VERBOSE:
         raise UserError(f"the pattern {pattern!r} has the flag x, which is not supported: leave it and its spaces out")
     text = pattern.encode("utf-8", "surrogateescape").decode("latin-1") if as_bytes else pattern
     allowed = re.IGNORECASE | re.DOTALL | re.ASCII
-    return _Parser(pattern, text).parse(), (re.RegexFlag(flags) | (re.ASCII if as_bytes else 0)) & allowed
+    try:
+        tree = _Parser(pattern, text).parse()
+    except RecursionError:
+        raise too_deep(pattern) from None
+    return tree, (re.RegexFlag(flags) | (re.ASCII if as_bytes else 0)) & allowed
+
+
+def too_deep(pattern: str) -> UserError:
+    """The error for a pattern with too many groups within each other."""
+    return UserError(f"the pattern {pattern!r} is nested too deeply: leave out some of its parentheses")
 
 
 def compile_quietly(pattern: str | bytes, flags: int = 0) -> re.Pattern[Any]:

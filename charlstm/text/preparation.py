@@ -18,6 +18,8 @@ NORMALIZATIONS = ("line_ends", "spaces", "unicode")
 FILE_END = END_MARKS["file"]
 ROWS = 1000
 """Rows of a table that are encoded at a time."""
+SHOWN = 60
+"""Characters of the first line in `describe_changes`."""
 
 _LINE_BREAKS = re.compile(r"[ \t]*[\r\n]+[ \t\r\n]*")
 _BLANK_LINES = re.compile(r"\n[ \t\r]*\n[ \t\r\n]*")
@@ -29,7 +31,7 @@ class Changes:
 
     counts: Counter[str] = field(default_factory=Counter)
     header: str = ""
-    """The first line that was left out."""
+    """The beginning of the first line that was left out."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ def describe_changes(preparation: Preparation, changes: Changes, files: int) -> 
         lines.append(f"column: {counts['rows']:,} rows of {preparation.column}{context}{empty}{breaks}")
     if preparation.skip_header:
         header = visible(changes.header)
-        shown = f"{header[:60]}..." if len(header) > 60 else header
+        shown = f"{header[:SHOWN]}..." if len(header) > SHOWN else header
         lines.append(f"skip_header: left out {shown!r}" + ", and the first line of every other file" * (files > 1))
     if preparation.normalize:
         parts = {
@@ -149,14 +151,12 @@ def _on_one_line(value: str, separator: str) -> str:
 def _without_first_line(texts: Iterator[str], changes: Changes) -> Iterator[str]:
     header = ""
     for text in texts:
-        header += text
-        before, feed, rest = header.partition("\n")
+        before, feed, rest = text.partition("\n")
+        header = (header + before)[: SHOWN + 1]
         if feed:
-            changes.header = changes.header or before.removesuffix("\r")
             yield rest
             break
-    else:
-        changes.header = changes.header or header
+    changes.header = changes.header or header.removesuffix("\r")
     yield from texts
 
 
@@ -164,7 +164,7 @@ def _lowercased(texts: Iterator[str], changes: Changes) -> Iterator[str]:
     for text in texts:
         small = lower(text)
         if small != text:
-            changes.counts["letters"] += sum(a != b for a, b in zip(text, small, strict=False))
+            changes.counts["letters"] += sum(text.count(letter) for letter in set(text) if lower(letter) != letter)
         yield small
 
 
@@ -186,15 +186,21 @@ def normalized(texts: Iterator[str], which: Sequence[str], changes: Changes) -> 
         "spaces": _without_spaces_at_ends,
         "unicode": _composed,
     }
-    rest = ""
+    rest, more, size = "", list[str](), 0
     for text in texts:
-        whole = rest + text
+        more.append(text)
+        size += len(text)
+        if size < len(rest):  # a long run of spaces is not searched again for each piece
+            continue
+        whole = rest + "".join(more)
+        more, size = [], 0
         cut = _last_boundary(whole)
         part, rest = whole[:cut], whole[cut:]
         for name in which:
             part = functions[name](part, changes.counts)
         if part:
             yield part
+    rest += "".join(more)
     for name in which:
         # The end of the text is that of a line, but not the second half of a CR LF.
         end = "\n" * (name == "spaces" and not rest.endswith("\r"))

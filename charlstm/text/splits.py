@@ -86,7 +86,8 @@ def spread_blocks(total: int, lengths: Sequence[int], blocks: int) -> list[Spans
     length (they differ by at most one), evenly spread; the spaces between the spans are equal, too. Empty spans are
     left out."""
     slots = np.array([total * k // blocks for k in range(blocks + 1)], np.int64)
-    sizes = np.array([[n * (k + 1) // blocks - n * k // blocks for k in range(blocks)] for n in lengths], np.int64)
+    sizes = np.array([n * (k + 1) // blocks - n * k // blocks for n in lengths for k in range(blocks)], np.int64)
+    sizes = sizes.reshape(len(lengths), blocks)
     begins = slots[:-1] + (slots[1:] - slots[:-1] - sizes.sum(0)) * np.arange(1, len(sizes) + 1)[:, None] // (
         len(sizes) + 1
     )
@@ -143,10 +144,12 @@ _NONE: Spans = np.empty((0, 2), np.int64)
 
 def blocks_of_documents(count: int, boundaries: Boundaries) -> list[npt.NDArray[np.int64]]:
     """The numbers of the documents of each split, held out in evenly spread blocks of consecutive documents; the
-    fractions are of the number of documents, and at least one of each split whose fraction is above 0."""
+    fractions are of the number of documents, with at least one in each split whose fraction is above 0, if there are as
+    many (`check_enough_documents`)."""
     train, validation = (int(count * fraction) for fraction in boundaries)
     has_validation, _ = _is_held_out(boundaries)
     lengths = [max(validation - train, int(has_validation)), count - validation]
+    lengths[int(lengths[1] > lengths[0])] -= max(0, sum(lengths) - (count - 1))  # at least one is left for training
     blocks = max(1, min(max(lengths), max(10, math.isqrt(max(lengths)))))
     spread = iter(spread_blocks(count, [length for length in lengths if length], blocks))
     numbers = [_positions(next(spread) if length else _NONE) for length in lengths]

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from charlstm.text.blocks import whole_text
+from charlstm.text.blocks import as_documents
 from charlstm.text.corpus import SAMPLE_CHARACTERS, Corpus
-from charlstm.text.documents import Direction, Documents, Sequences
+from charlstm.text.documents import Direction, Sequences
+from charlstm.text.memory_map import release
 from charlstm.text.random_numbers import random_numbers
 from charlstm.units import bits
 
@@ -42,7 +45,7 @@ class TextStatistics:
         characters: number of characters, or of bytes if it is read as bytes.
         bytes: of the encoded text, without a byte-order mark.
         alphabet_size: number V of distinct characters.
-        counts: how often each occurs, the most frequent first.
+        counts: how often each occurs, the most frequent first; a byte that is not ASCII is named as 0xE2.
         lines: None if the text is read as bytes.
     """
 
@@ -71,18 +74,16 @@ class TextStatistics:
 def text_statistics(corpus: Corpus) -> TextStatistics:
     """The statistics of a whole corpus, all splits together, in constant memory except for one number a line."""
     vocabulary = corpus.vocabulary
-    counts = np.zeros(vocabulary.size, np.int64)
-    for piece in _pieces(corpus):
-        counts += np.bincount(piece, minlength=vocabulary.size)
+    counts = symbol_counts(corpus.ids, vocabulary.size)
     is_text = vocabulary.kind == "characters"
-    symbols = [vocabulary.decode([number]) for number in range(vocabulary.size)]
-    order = np.argsort(-counts, kind="stable")
+    symbols = [vocabulary.symbol_name(number) for number in range(vocabulary.size)]
+    order = np.argsort(-counts, kind="stable")[: corpus.distinct]
     mark = len("".encode(corpus.encoding)) if is_text else 0  # which the text of a corpus does not have
     sizes = [len(symbol.encode(corpus.encoding, "replace")) - mark if is_text else 1 for symbol in symbols]
     return TextStatistics(
         characters=int(counts.sum()),
         bytes=int(counts @ np.array(sizes)),
-        alphabet_size=vocabulary.size,
+        alphabet_size=corpus.distinct,
         counts={symbols[number]: int(counts[number]) for number in order},
         lines=_lines(corpus) if is_text else None,
     )
@@ -92,9 +93,7 @@ def training_frequencies(corpus: Corpus, direction: Direction) -> npt.NDArray[np
     """[V]: the relative frequency of each symbol among those of the training split that count in the loss; of a long
     split, in a random sample of `SAMPLE_CHARACTERS`, always the same. One is added to each count, so that none is zero.
     """
-    text = corpus.split("train")
-    documents = text if isinstance(text, Documents) else whole_text(text)
-    sequences = Sequences(documents, corpus.vocabulary.size, direction)
+    sequences = Sequences(as_documents(corpus.split("train")), corpus.vocabulary.size, direction)
     positions = np.arange(min(sequences.characters, SAMPLE_CHARACTERS))
     if sequences.characters > len(positions):
         positions = np.sort(random_numbers(len(positions)) % np.uint64(sequences.characters)).astype(np.int64)
@@ -103,31 +102,60 @@ def training_frequencies(corpus: Corpus, direction: Direction) -> npt.NDArray[np
     return frequencies
 
 
-def _pieces(corpus: Corpus) -> Iterator[np.ndarray[tuple[int], np.dtype[np.unsignedinteger]]]:
-    return (np.asarray(corpus.ids[begin : begin + PIECE]) for begin in range(0, corpus.ids.size, PIECE))
+def symbol_counts(ids: npt.NDArray[np.integer], vocabulary_size: int) -> npt.NDArray[np.int64]:
+    """[V]: how often each symbol occurs in a text [N], which may be a memory map, in constant memory."""
+    counts = np.zeros(vocabulary_size, np.int64)
+    for piece in _pieces(ids):
+        counts += np.bincount(piece, minlength=vocabulary_size)
+    release(ids)
+    return counts
+
+
+def _pieces(ids: npt.NDArray[np.integer]) -> Iterator[npt.NDArray[np.integer]]:
+    return (np.asarray(ids[begin : begin + PIECE]) for begin in range(0, len(ids), PIECE))
 
 
 def _lines(corpus: Corpus) -> LineStatistics:
-    lengths, seen = list[int](), set[int]()
-    empty = repeated = carriage_returns = 0
-    for line in _each_line(corpus):
-        lengths.append(len(line))
-        carriage_returns += line.endswith("\r")
-        if not line.strip():
-            empty += 1
-            continue
-        number = hash(line)  # 64 bits: among a billion lines, two different ones collide with a probability of 3%
-        repeated += number in seen
-        seen.add(number)
+    lengths, hashes = array("q"), array("q")
+    carriage_returns = 0
+    for head, text in _each_line(corpus):
+        lengths.append(head.length + len(text))
+        carriage_returns += text.endswith("\r")
+        if text and not (head.is_blank and text.isspace()):
+            hashes.append(hash((head.hash, text)))
+    count, repeated = len(lengths), len(hashes) - len(np.unique(hashes))
+    release(corpus.ids)
     return LineStatistics(
-        len(lengths), min(lengths), float(np.median(lengths)), max(lengths), empty, repeated, carriage_returns
+        count, min(lengths), float(np.median(lengths)), max(lengths), count - len(hashes), repeated, carriage_returns
     )
 
 
-def _each_line(corpus: Corpus) -> Iterator[str]:
-    rest = ""
-    for piece in _pieces(corpus):
-        *lines, rest = (rest + corpus.vocabulary.decode(piece)).split("\n")
-        yield from lines
+class _Head(NamedTuple):
+    """What is remembered of the beginning of a line that is longer than a piece. Of a billion lines, two different ones
+    have the same 64-bit hash with a probability of 3%."""
+
+    length: int = 0
+    hash: int = 0
+    is_blank: bool = True
+
+    def extended(self, text: str) -> tuple[_Head, str]:
+        """The head of a line, and at most a piece of the text after it, at least one character of a text that has
+        any."""
+        head = self
+        while len(text) > PIECE:
+            part, text = text[:PIECE], text[PIECE:]
+            head = _Head(head.length + PIECE, hash((head.hash, part)), head.is_blank and part.isspace())
+        return head, text
+
+
+def _each_line(corpus: Corpus) -> Iterator[tuple[_Head, str]]:
+    """The lines without line feeds, in constant memory however long they are."""
+    head, rest = _Head(), ""
+    for piece in _pieces(corpus.ids):
+        first, *others = (rest + corpus.vocabulary.decode(piece)).split("\n")
+        head, rest = head.extended(first)
+        for line in others:
+            yield head, rest
+            head, rest = _Head().extended(line)
     if rest:
-        yield rest
+        yield head, rest

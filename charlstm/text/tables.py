@@ -155,7 +155,9 @@ def _json_rows(name: str, lines: Iterator[str], columns: Sequence[str]) -> Itera
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            reason = f"{error.msg}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else "too deep"
+            reason = "too deep" if isinstance(error, RecursionError) else error
+            if isinstance(error, json.JSONDecodeError):
+                reason = f"{error.msg}, column {error.colno}"
             raise UserError(f"{name}:{number}: this line is not JSON: {reason}") from None
         if not isinstance(row, dict):
             raise UserError(f"{name}:{number}: expected an object such as {{{columns[0]!r}: ...}} on this line")

@@ -115,7 +115,7 @@ class Vocabulary:
             ids[codes == ord(gap)] = self.size
         missing = np.flatnonzero(ids < 0)
         if missing.size and unknown == "error":
-            raise self._unknown_symbols(content, missing)
+            raise self._unknown_symbols(content, codes, missing)
         if missing.size:
             ids = ids[ids >= 0]
         return ids.astype(np.int64)
@@ -212,27 +212,25 @@ class Vocabulary:
             raise ValueError(f"ids must lie in 0 .. {self.size - 1}, not {array.min()} .. {array.max()}")
         return self._codes[array.reshape(-1).astype(np.int64)]
 
-    def _unknown_symbols(self, content: str | bytes, missing: npt.NDArray[np.intp]) -> UnknownSymbolsError:
-        firsts: dict[int, int] = {}
-        if isinstance(content, bytes):
-            codes = np.frombuffer(content, np.uint8)[missing].astype(np.uint32)
-        else:
-            codes = codes_of_text(content)[missing]
-        distinct, first = np.unique(codes, return_index=True)
-        for code, index in sorted(zip(distinct, first, strict=True), key=lambda pair: int(pair[1])):
-            firsts[int(code)] = int(missing[index])
+    def _unknown_symbols(
+        self, content: str | bytes, codes: Codes, missing: npt.NDArray[np.intp]
+    ) -> UnknownSymbolsError:
+        """The error for the symbols of a text at the positions ``missing``."""
+        distinct, first = np.unique(codes[missing], return_index=True)
+        firsts = {int(distinct[n]): int(missing[first[n]]) for n in np.argsort(first)}
         listed = [
             f"{_name(code, self.kind)} at {_line_and_column(content, index)}"
             for code, index in list(firsts.items())[:MAX_LISTED]
         ]
         more = f"; and {len(firsts) - len(listed)} more" if len(firsts) > len(listed) else ""
-        noun = self.unit
         line_ends = (
             "Its lines end in CR LF, those of the training text in LF. "
             if 13 in firsts and "\n" in self.symbols
             else ""
         )
-        subject, them = (f"1 {noun} is", "it") if len(firsts) == 1 else (f"{len(firsts)} distinct {noun}s are", "them")
+        subject, them = (
+            (f"1 {self.unit} is", "it") if len(firsts) == 1 else (f"{len(firsts)} distinct {self.unit}s are", "them")
+        )
         return UnknownSymbolsError(
             f"{subject} not in the vocabulary of {self.size} (position as line:column): {'; '.join(listed)}{more}",
             f"{line_ends}Remove {them} from the text, or skip {them}: --unknown skip",

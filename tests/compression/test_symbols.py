@@ -68,6 +68,7 @@ def test_damaged_codes_are_noticed(count):
         Symbols(np.array([6]), np.array([0x110000], np.uint32), "utf-8"),
         Symbols(np.array([6]), np.array([0x65E5], np.uint32), "latin-1"),
         Symbols(np.array([1]), np.array([], np.uint32), "no-such-encoding"),
+        Symbols(np.array([1]), np.array([], np.uint32), "utf-8\0"),
         Symbols(np.array([1]), np.array([], np.uint32), "bytes"),
     ],
 )

@@ -157,6 +157,22 @@ def test_bytes_form_characters():
     assert all(name == "a" or name.startswith("0x") for name, _ in session.next_probabilities(99))
 
 
+def test_bytes_of_an_incomplete_character_are_one_and_the_next_begins_anew():
+    vocabulary = Vocabulary.from_codes(range(256), "bytes")
+    ids = [0xE2, 0xC3, 0xA9, 0xE2, 0x82, ord("a"), 0xE2, 0xFF, 0xF0, 0x9F, 0xE2, 0x82, 0xAC]
+    assert characters(ids, vocabulary) == [
+        ("\ufffd", ids[:1]),
+        ("é", ids[1:3]),
+        ("\ufffd", ids[3:5]),
+        ("a", ids[5:6]),
+        ("\ufffd", ids[6:7]),
+        ("\ufffd", ids[7:8]),
+        ("\ufffd", ids[8:10]),
+        ("€", ids[10:]),
+    ]
+    assert "".join(c.text for c in characters(ids, vocabulary)) == vocabulary.decode(ids)
+
+
 def test_unknown_characters_are_named_and_refused(model):
     session = session_of(model, "abc")
     assert session.unknown_characters("a€b😀€") == ["€", "😀"]

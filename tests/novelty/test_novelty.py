@@ -8,8 +8,9 @@ import pytest
 from charlstm.errors import UserError
 from charlstm.novelty import training_text as module
 from charlstm.novelty.novelty import HELD_OUT, measure
-from charlstm.novelty.training_text import training_text
+from charlstm.novelty.training_text import DocumentIds, training_text
 from charlstm.text.corpus import load_corpus
+from charlstm.text.documents import Documents
 
 
 def make_corpus(tmp_path, text, **options):
@@ -91,7 +92,7 @@ def test_only_training_documents_are_searched(tmp_path, monkeypatch, block):
     trained = {corpus.vocabulary.decode(corpus.ids[a:b]) for a, b in zip(documents.starts, documents.ends, strict=True)}
     assert 40 <= len(trained) < 50
     expected = [c if line in trained else "?" for line in lines for c in line + "?"][:-1]
-    decoded = [corpus.vocabulary.symbols[i] if i < train.vocabulary_size else "?" for i in train.ids.tolist()]
+    decoded = [corpus.vocabulary.symbols[i] if i < train.vocabulary_size else "?" for i in train.ids[:].tolist()]
     assert decoded == expected
     report = measure(corpus, [encode(corpus, line) for line in lines])
     for line, result in zip(lines, report.texts, strict=True):
@@ -100,6 +101,24 @@ def test_only_training_documents_are_searched(tmp_path, monkeypatch, block):
             assert lines[passage.line - 1] == line
     both = "".join([*trained][:2])
     assert max(p.length for p in measure(corpus, [encode(corpus, both)]).together.copied) == 30
+
+
+def test_documents_are_read_like_a_copy_of_the_text_without_the_others():
+    rng = np.random.default_rng(1)
+    edges = np.sort(rng.choice(201, 41, replace=False))
+    chosen = rng.permutation(40)[:25]  # some are adjacent
+    ids = rng.integers(0, 256, 200, np.uint8)
+    documents = Documents(ids, edges[:-1][chosen], edges[1:][chosen], np.empty(0, np.int64))
+    copy = np.full(200, 256)
+    for begin, end in zip(documents.starts, documents.ends, strict=True):
+        copy[begin:end] = ids[begin:end]
+    text = DocumentIds(documents, 256)
+    assert len(text) == 200
+    for begin in range(200):
+        for end in (begin, begin + 1, begin + 7, begin + 90, 500):
+            assert np.array_equal(text[begin:end], copy[begin:end])
+    positions = rng.integers(0, 200, (30, 20))
+    assert np.array_equal(text[positions], copy[positions])
 
 
 def test_large_vocabulary_is_searched(tmp_path):

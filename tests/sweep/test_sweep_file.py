@@ -158,10 +158,25 @@ def test_grid_refuses_a_number_of_trials(write):
     assert len(load_sweep(write(text.replace("trials: 8\n", ""))).candidates) == 9
 
 
+def test_grid_of_too_many_combinations_is_refused(write):
+    text = changed("scale: log", "scale: log, count: 1000").replace("seeds: 2", "method: grid")
+    text = text.replace("trials: 8\n", "")
+    text = text.replace("model.forget_bias: [0, 1]", "model.forget_bias: {min: 0, max: 1, count: 11}")
+    with pytest.raises(UserError, match=r"sweep\.yaml:3: space: method: grid makes 22,000 combinations of the values"):
+        load_sweep(write(text))
+
+
 def test_range_of_whole_numbers_has_whole_ends(write):
     text = changed("training.learning_rate: {min: 1e-3", "model.hidden_size: {min: 1.5")
     with pytest.raises(UserError, match=r"space\.model\.hidden_size: model\.hidden_size takes whole numbers"):
         load_sweep(write(text.replace("3e-2", "8")))
+
+
+@pytest.mark.parametrize("ends", ["min: -1e308, max: 1e308", "min: 1e-300, max: 1e300, scale: log"])
+def test_range_that_is_too_wide_is_refused(write, ends):
+    text = changed("training.learning_rate: {min: 1e-3, max: 3e-2, scale: log}", f"training.weight_decay: {{{ends}}}")
+    with pytest.raises(UserError, match=r"sweep\.yaml:6: space\.training\.weight_decay: a range from .* is too wide"):
+        load_sweep(write(text))
 
 
 def test_problem_of_the_base_names_its_line(write):

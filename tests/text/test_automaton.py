@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from functools import reduce
 from itertools import product
 
@@ -90,3 +91,9 @@ def test_length_below_the_shortest_match_is_refused():
     automaton.check_length(3)
     with pytest.raises(UserError, match="has 3 characters, and length is 2"):
         automaton.check_length(2)
+
+
+@pytest.mark.parametrize("depth", range(100, 400, 20))
+def test_deep_nesting_is_followed_or_refused(depth):
+    with suppress(UserError):
+        assert Automaton("(" * depth + "a" + ")*" * depth, VOCABULARY).min_length == 0

@@ -130,6 +130,24 @@ def test_document_blocks_are_a_partition(count: int, fractions: tuple[float, flo
         assert np.mean(numbers[1]) == pytest.approx(count / 2, rel=0.2)
 
 
+@pytest.mark.parametrize(
+    ("count", "fractions", "lengths"),
+    [
+        (2, (0.9, 0.0), [1, 1, 0]),
+        (3, (0.5, 0.4), [1, 1, 1]),
+        (3, (0.0, 0.9), [1, 0, 2]),
+        (5, (0.9, 0.05), [1, 3, 1]),
+        (7, (0.0, 0.0), [7, 0, 0]),
+    ],
+)
+def test_one_document_at_least_is_left_for_training(
+    count: int, fractions: tuple[float, float], lengths: list[int]
+) -> None:
+    numbers = blocks_of_documents(count, cumulative_fractions(*fractions))
+    assert [len(part) for part in numbers] == lengths
+    assert sorted(np.concatenate(numbers).tolist()) == list(range(count))
+
+
 def test_documents_are_held_out_in_at_least_ten_blocks() -> None:
     validation = blocks_of_documents(200, cumulative_fractions(0.1, 0.0))[1]
     assert np.diff(validation).tolist() == [1, *[19, 1] * 9]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from charlstm.config import CorpusConfig
 from charlstm.errors import UserError
-from charlstm.text import reading
+from charlstm.text import preparation, reading
 from charlstm.text.corpus import Corpus, load_corpus
 from charlstm.text.documents import Documents
 from charlstm.text.preparation import NORMALIZATIONS, Changes, Preparation, normalized
@@ -47,6 +47,18 @@ def test_normalization_does_not_depend_on_pieces(pieces: list[str], chosen: set[
     if "unicode" in which:
         text = unicodedata.normalize("NFC", text)
     assert result == text
+
+
+def test_a_long_run_of_spaces_is_searched_a_few_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    searched, last_boundary = list[int](), preparation._last_boundary
+
+    def counted(text: str) -> int:
+        searched.append(len(text))
+        return last_boundary(text)
+
+    monkeypatch.setattr(preparation, "_last_boundary", counted)
+    assert "".join(normalized(iter(["a", *[" "] * 1000, "\nb"]), ["spaces"], Changes())) == "a\nb"
+    assert sum(searched) < 3000
 
 
 def test_each_change_is_made_and_reported() -> None:
@@ -92,6 +104,26 @@ def test_header_is_left_out_of_each_file(monkeypatch: pytest.MonkeyPatch) -> Non
     corpus = load_corpus(["a.txt", "b.txt", "c.txt"], skip_header=True, documents="newline")
     assert text_of(corpus) == "one\ntwo\none\ntwo\n"
     assert corpus.changes == ("skip_header: left out 'the header of a.txt', and the first line of every other file",)
+
+
+def test_a_long_first_line_is_not_collected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "PIECE", 100)
+    Path("a.txt").write_text("x" * 10_000 + "\r\nab\n", newline="")
+    corpus = load_corpus("a.txt", skip_header=True, documents="newline", validation_fraction=0)
+    assert (text_of(corpus), corpus.changes) == ("ab\n", (f"skip_header: left out '{'x' * 60}...'",))
+
+
+def test_nothing_after_the_first_line_is_an_error() -> None:
+    Path("a.txt").write_text("only a header")
+    with pytest.raises(UserError, match=r"a\.txt has nothing after the first line, which corpus\.skip_header"):
+        load_corpus("a.txt", skip_header=True, documents="newline")
+
+
+def test_letters_that_become_two_count_once() -> None:
+    Path("a.txt").write_text("\u0130 xyz A\n" * 9, encoding="utf-8")
+    corpus = load_corpus("a.txt", lowercase=True)
+    assert text_of(corpus) == "i\u0307 xyz a\n" * 9
+    assert corpus.changes == ("lowercase: 18 capital letters became small",)
 
 
 def test_prompts_keep_spaces_at_their_end() -> None:

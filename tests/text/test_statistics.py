@@ -38,3 +38,36 @@ def test_byte_order_mark_is_not_counted_for_each_character(tmp_path, encoding):
     mark = len("".encode(encoding))
     assert mark
     assert statistics.text_statistics(load_corpus(str(path), encoding=encoding)).bytes == path.stat().st_size - mark
+
+
+def test_lines_longer_than_a_piece_are_compared_as_a_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr(statistics, "PIECE", 4)
+    path = tmp_path / "t.txt"
+    path.write_text("abcdefghi\nx\nabcdefghi\nabcdefghj\n" + 9 * " " + "\nabcd\r\nabcd\r", encoding="utf-8", newline="")
+    lines = statistics.text_statistics(load_corpus(str(path))).lines
+    assert lines == statistics.LineStatistics(7, 1, 9.0, 9, 1, 2, 2)
+
+
+def test_the_parts_of_a_long_line_are_not_collected(tmp_path, monkeypatch):
+    monkeypatch.setattr(statistics, "PIECE", 100)
+    path = tmp_path / "t.txt"
+    path.write_text("ab" * 5000, encoding="utf-8")
+    corpus, decoded = load_corpus(str(path)), []
+    for head, text in statistics._each_line(corpus):
+        decoded.append((head.length, len(text)))
+    assert decoded == [(9900, 100)]
+
+
+def test_every_byte_is_counted(tmp_path):
+    path = tmp_path / "t.txt"
+    path.write_bytes(b"aab" + b"\xe2" * 4 + b"\xff")
+    s = statistics.text_statistics(load_corpus(str(path), encoding="bytes"))
+    assert s.counts == {"0xE2": 4, "a": 2, "b": 1, "0xFF": 1}
+    assert s.entropy_bits == pytest.approx(1.75)
+
+
+def test_symbols_that_the_text_does_not_have_are_not_counted(tmp_path):
+    path = tmp_path / "t.txt"
+    path.write_text("abab", encoding="utf-8")
+    s = statistics.text_statistics(load_corpus(str(path), characters="xyz"))
+    assert (s.alphabet_size, s.counts, s.entropy_bits) == (2, {"a": 2, "b": 2}, 1.0)

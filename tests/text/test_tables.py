@@ -93,7 +93,8 @@ def test_values_that_are_not_text_are_written_as_json() -> None:
         ("a.jsonl", '["title"]\n', {}, r"a\.jsonl:1: expected an object"),
         ("a.jsonl", '{"titel": "a"}\n', {}, "Did you mean 'titel'"),
         ("a.jsonl", '{"title": ["a"]}\n', {}, r"a\.jsonl:1: 'title' is not a text, but \[\"a\"\]"),
-        ("a.jsonl", "[" * 10_000 + "\n", {}, r"a\.jsonl:1: this line is not JSON"),
+        ("a.jsonl", "[" * 10_000 + "\n", {}, r"a\.jsonl:1: this line is not JSON: too deep"),
+        ("a.jsonl", '{"title": ' + "1" * 5000 + "}\n", {}, r"a\.jsonl:1: this line is not JSON: Exceeds the limit"),
     ],
 )
 def test_malformed_table_is_an_error(name: str, content: str, options: dict[str, str], message: str) -> None:
