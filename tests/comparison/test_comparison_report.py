@@ -332,6 +332,7 @@ def test_runs_that_diverged_are_named_and_decide_nothing(comparison, make_run, t
     text, _ = page(replace(comparison, arms=[lstm, Arm("rnn", runs)]), tmp_path)
     assert "1 of 3 runs of rnn diverged (seed 3)" in text
     assert "unfinished" not in text
+    assert "and no run of the two arms diverged" in text
     (_, difference) = headline(replace(comparison, arms=[lstm, Arm("rnn", runs)]))
     assert "no interval: runs of rnn diverged" in difference
 
