@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from charlstm.comparison.results import Comparison
 from charlstm.comparison.statistics import ArmSummary, Difference, differences, summarize
-from charlstm.comparison.tables import PSEUDO, count_range
+from charlstm.comparison.tables import PSEUDO, count_range, incomplete_runs
 from charlstm.config.corpus import NO_VALIDATION_SENTENCE
 from charlstm.text.visible import visible
 
@@ -43,6 +43,7 @@ def _headline(comparison: Comparison, kind: str) -> list[str]:
         details = [] if is_matched or many else [f"{count_range(*summary.parameters)} parameters"]
         if not many:
             details.append(_seeds(summary))
+        details += incomplete_runs(summary)
         parts.append(f"{visible(summary.name)} {score}" + (f" ({'; '.join(details)})" if details else ""))
     start = f"At {_about(fewest, most)} parameters, " if is_matched else ""
     return [start + ", ".join(parts) + ".", *(_difference_sentence(d) for d in compared if not many)]

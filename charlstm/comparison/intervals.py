@@ -29,12 +29,12 @@ Bounds = tuple[float, float]
 Array = npt.NDArray[np.float64]
 
 
-def binomial_bounds(successes: float, trials: float, level: float = BOUND) -> Bounds:
-    """Bounds of a proportion (Clopper & Pearson 1934), which are never too narrow. Counts need not be whole.
+def binomial_bounds(successes: int, trials: int, level: float = BOUND) -> Bounds:
+    """Bounds of a proportion (Clopper & Pearson 1934), which are never too narrow.
 
     Raises ValueError unless 0 <= successes <= trials and trials > 0.
     """
-    if not 0 <= successes <= trials or not trials > 0:
+    if not 0 <= successes <= trials or not trials:
         raise ValueError(f"{successes} successes of {trials} trials are not a proportion")
     low = beta_quantile(successes, trials - successes + 1, 1 - level) if successes > 0 else 0.0
     return low, beta_quantile(successes + 1, trials - successes, level) if successes < trials else 1.0

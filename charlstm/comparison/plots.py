@@ -38,7 +38,7 @@ def learning_curves(
     with style():
         figure, axes, gap = labeled_canvas(len(curves))
         all_points = np.concatenate([curve for drawn in curves.values() for curve in drawn], axis=1)
-        ends, labels = list[End](), distinct(curves)
+        starts, ends, labels = list[float](), list[End](), distinct(curves)
         for name, drawn in curves.items():
             line_style = stroke(colors[name])
             mean = mean_curve(drawn)
@@ -47,7 +47,9 @@ def learning_curves(
                     axes.plot(*curve, linewidth=0.8, alpha=0.45, marker=_marker(curve), markersize=3, **line_style)
             if mean.size:
                 axes.plot(*mean, linewidth=2.2, marker=_marker(mean), markersize=5, **line_style)
-            end = mean[:, -1] if mean.size else drawn[0][:, -1]
+            labeled = mean if mean.size else drawn[0]
+            starts.append(float(labeled[1, 0]))
+            end = labeled[:, -1]
             label = labels[name] + ", sample" * (name in sampled)
             ends.append(End(f"{label} {end[1]:.2f}", line_style["color"], float(end[0]), float(end[1])))
         amount_axis(axes, all_points[0])
@@ -59,8 +61,8 @@ def learning_curves(
         several = any(len(drawn) > 1 for drawn in curves.values())
         x_label = f"{unit}s trained on" if along == "characters" else "seconds of training"
         alt = f"Line plot of {kind or 'held-out'} bits per {unit} over {x_label}. " + " ".join(
-            f"{visible(name)} goes from {drawn[0][1, 0]:.2f} to {end.y:.2f} bits."
-            for (name, drawn), end in zip(curves.items(), ends, strict=True)
+            f"{visible(name)} goes from {start:.2f} to {end.y:.2f} bits."
+            for name, start, end in zip(curves, starts, ends, strict=True)
         )
         caption = f"Over {x_label}; lower is better." + (
             " Bold: mean over seeds, where all of them have points. Thin: each seed." if several else ""
@@ -114,12 +116,12 @@ def final_scores(comparison: Comparison, colors: dict[str, int]) -> Figure | Non
 def mean_curve(curves: Sequence[Curve]) -> Curve:
     """Mean of curves over the range that all of them cover, with linear interpolation between their points.
 
-    Empty if they have no common range; a single curve is returned as it is.
+    Empty if they have no common point; a single curve is returned as it is.
     """
     if len(curves) == 1:
         return curves[0]
     start, stop = max(curve[0, 0] for curve in curves), min(curve[0, -1] for curve in curves)
-    if start >= stop:
+    if start > stop:
         return np.empty((2, 0))
     x = np.unique(np.concatenate([curve[0] for curve in curves]))
     x = x[(x >= start) & (x <= stop)]
@@ -133,7 +135,8 @@ def _score_kind(comparison: Comparison) -> str:
 
 def _on_all_text(comparison: Comparison) -> str:
     """The best scores on all of the held-out text, which those of a sample in the curves are not."""
-    known = [arm for arm in comparison.arms if any("best" in run.whole_split_nats for run in arm.runs)]
+    sampled = [arm for arm in comparison.arms if any(run.samples for run in arm.runs)]
+    known = [arm for arm in sampled if not any(run.has_sampled_score for run in arm.runs)]
     scores = [f"{visible(one.name)} {one.mean_bits:.3f}" for one in map(summarize, known) if one.mean_bits is not None]
     best = f"; on all of it, the best networks have {', '.join(scores)} (as in the table)" if scores else ""
     return f" The curves score a sample of the held-out text{best}."

@@ -188,8 +188,9 @@ def _method(comparison: Comparison) -> Section:
         facts.append(
             (
                 "Interval",
-                f"95% paired t interval over shared seeds, if there are at least {MIN_SEEDS}. It covers the variation "
-                "between seeds, not the choice of text, and is not corrected for the number of arms.",
+                f"95% paired t interval over shared seeds, if there are at least {MIN_SEEDS} and no run of the two "
+                "arms diverged. It covers the variation between seeds, not the choice of text, and is not corrected "
+                "for the number of arms.",
             )
         )
     return Section(

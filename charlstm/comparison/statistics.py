@@ -53,7 +53,7 @@ class Difference:
     Attributes:
         pairs: (seed, difference) for each seed with a score in both arms.
         mean_bits: mean of the differences; None without a pair.
-        interval_bits: 95% paired t interval; None with fewer than `MIN_SEEDS` pairs.
+        interval_bits: 95% paired t interval; None with fewer than `MIN_SEEDS` pairs, or if a run of an arm diverged.
         reason: why there is no interval; empty if there is one.
     """
 

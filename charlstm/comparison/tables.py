@@ -111,7 +111,7 @@ def state(run: RunResult) -> str:
 
 
 def settings_table(comparison: Comparison) -> Table:
-    """One row per setting; those that differ count_range the arms come first."""
+    """One row per setting; those that differ between the arms come first."""
     names = list(dict.fromkeys(name for run in comparison.runs for name in run.settings))
     rows = []
     for name in names:
@@ -179,7 +179,11 @@ def _difference(d: Difference) -> str:
 
 
 def _seeds(summary: ArmSummary) -> str:
-    notes = [f"{summary.unfinished} unfinished"] if summary.unfinished else []
-    notes += [f"{summary.diverged} diverged"] if summary.diverged else []
-    notes += [f"{summary.unscored} without score"] if summary.unscored else []
+    notes = incomplete_runs(summary)
     return str(len(summary.seeds)) + (f" ({', '.join(notes)})" if notes else "")
+
+
+def incomplete_runs(summary: ArmSummary) -> list[str]:
+    """How many runs of an arm are not complete, a text for each reason: ``1 diverged``."""
+    counts = {"unfinished": summary.unfinished, "diverged": summary.diverged, "without score": summary.unscored}
+    return [f"{count} {reason}" for reason, count in counts.items() if count]

@@ -28,7 +28,7 @@ class Answers:
 
     correct             [N], whether every character of a string's answer is correct
     character_accuracy  fraction of the answers' characters that are correct
-    nats              -ln p, mean per character of the answers
+    nats                -ln p, mean per character of the answers
     """
 
     correct: npt.NDArray[np.bool_]

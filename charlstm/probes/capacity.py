@@ -6,7 +6,8 @@ regression predicts the one-hot vector of x_{t-k} from s_t, trained on some text
     W_k = argmin sum_t |W s_t + b - onehot(x_{t-k})|^2 + lambda |W|^2,
     R^2_k = 1 - sum |W_k s_t + b - onehot(x_{t-k})|^2 / sum |onehot(x_{t-k}) - p|^2,
 
-with p the frequencies of the characters in the training texts. The capacity is the sum of R^2_k over k, in characters.
+with p the frequencies of the characters in the training texts. The capacity is the sum of the R^2_k above zero, in
+characters: where a readout does worse than the frequencies, R^2_k is below zero and nothing is recovered.
 Characters of a real text can be guessed from their neighbors; a readout of the last character alone measures how well.
 """
 
@@ -41,7 +42,7 @@ class Readout:
 
     @property
     def capacity(self) -> float:
-        """The sum of the R^2 that are above zero, in characters; at most K + 1."""
+        """The sum of the R^2 above zero, in characters; at most K + 1."""
         return float(self.r_squared.clip(0).sum())
 
 

@@ -1,5 +1,5 @@
-"""Loss against context length (Khandelwal, He, Qi & Jurafsky 2018, "Sharp nearby, fuzzy far
-away: how neural language models use context")."""
+"""Loss against context length (Khandelwal, He, Qi & Jurafsky 2018, "Sharp nearby, fuzzy far away: how neural language
+models use context")."""
 
 from __future__ import annotations
 
@@ -60,8 +60,9 @@ def context_curve(
     "no character" at the beginning.
 
     ``far`` is what stands before those n characters, up to the longest length: nothing (``cut``), the characters there
-    in random order (``shuffled``), or as many characters that precede another position of the text, further away than
-    the longest length (``replaced``). At the longest length the three are the same.
+    in random order (``shuffled``), or the characters at the same distances before another position of the text
+    (``replaced``), at least the longest length away, so that none of them stands in the target's own context. At the
+    longest length the three are the same.
 
     Each target is drawn from an equal part of the positions that have the longest context before them; the targets
     depend only on N, the longest length, their number and the seed. The result is computed in float32; the model's mode

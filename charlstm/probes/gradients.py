@@ -41,7 +41,7 @@ class GradientOverLag:
     norms: Mapping[str, Values]
 
     def curve(self, part: str = FULL_STATE) -> Values:
-        """The norms' mean over the texts, [K + 1]."""
+        """The norms' mean over the texts, [K + 1], in which texts with larger gradients weigh more."""
         mean: Values = self.norms[part].mean(1)
         return mean
 
@@ -85,7 +85,8 @@ def gradient_over_lag(
 
 
 def effective_depth(curve: npt.ArrayLike, fraction: float = 0.01) -> int:
-    """The largest k at which the gradient is at least ``fraction`` of its value at k = 0.
+    """The largest k at which the gradient is at least ``fraction`` of its value at k = 0. K, where the curve ends,
+    means K or more.
 
     Smaller gradients at smaller k do not matter. Zero gradients do not count; returns 0 if none counts.
     """

@@ -62,8 +62,7 @@ class NGram:
     where c(u w) is the number of occurrences of ``u w`` for the highest order, and below it the number of different
     characters before ``u w`` (Kneser & Ney 1995; the beginning of the text counts as one); c(u) is the sum over w, g(u)
     normalizes p, and the distribution below order 1 is 1 / V. The three discounts of an order are those of Chen &
-    Goodman
-    1999: with n_i the number of k-grams with c = i and Y = n_1 / (n_1 + 2 n_2),
+    Goodman 1999: with n_i the number of k-grams with c = i and Y = n_1 / (n_1 + 2 n_2),
 
         D(i) = i - (i + 1) Y n_(i+1) / n_i    for i = 1, 2, and 3 and more;
 
@@ -179,7 +178,7 @@ def _discounts(counts: Indices) -> tuple[float, ...]:
 
 
 def _index_of(keys: Indices, queries: Indices) -> Indices:
-    """The index of each wanted key in the ascending keys; -1 if missing."""
+    """The index of each query in the ascending keys; -1 if it is not among them."""
     indices = np.searchsorted(keys, queries)
     np.minimum(indices, len(keys) - 1, out=indices)
     return np.where(keys[indices] == queries, indices, -1)

@@ -62,6 +62,18 @@ def test_curves_of_a_sample_say_so_and_name_the_scores_on_all_text(comparison, m
     assert "sample" not in learning_curves(comparison, "characters", arm_colors(comparison.arms)).caption
 
 
+@pytest.mark.usefixtures("_only_svg")
+def test_the_score_on_all_text_is_that_of_an_arm_whose_runs_all_have_it(comparison, make_run):
+    """Else the mean would mix scores on all of the text with those of a sample."""
+    sampled = [make_run(2.3, 1, samples=True, whole_split_nats={"best": 2.5 * math.log(2)}), make_run(2.3, 2)]
+    for of_all in (False, True):
+        runs = [sampled[0], replace(sampled[1], samples=not of_all)]
+        mixed = replace(comparison, arms=[comparison.arms[0], Arm("rnn", runs)])
+        caption = learning_curves(mixed, "characters", arm_colors(mixed.arms)).caption
+        assert "The curves score a sample" in caption
+        assert ("the best networks have rnn 2.400 " in caption) == of_all
+
+
 def test_final_scores_show_every_arm_and_its_mean(comparison):
     figure = final_scores(comparison, arm_colors(comparison.arms))
     assert figure is not None
@@ -138,6 +150,18 @@ def test_mean_curve_interpolates_over_common_range():
 def test_curves_without_common_range_have_no_mean():
     disjoint = [np.array([[0.0, 1.0], [1.0, 1.0]]), np.array([[2.0, 3.0], [1.0, 1.0]])]
     assert mean_curve(disjoint).size == 0
+
+
+def test_curves_of_single_points_have_a_mean():
+    points = [np.array([[2.0], [1.0]]), np.array([[2.0], [4.0]])]
+    assert mean_curve(points).tolist() == [[2.0], [2.5]]
+
+
+@pytest.mark.usefixtures("_only_svg")
+def test_the_description_of_curves_is_of_their_mean_at_both_ends(make_run):
+    runs = [make_run(2.0, 1), make_run(2.4, 2)]
+    figure = learning_curves(Comparison("t", [Arm("a", runs)], "c"), "characters", {"a": 0})
+    assert "a goes from 3.20 to 2.20 bits." in figure.alt
 
 
 def test_spread_keeps_order_and_limits():

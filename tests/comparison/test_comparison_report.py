@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 import pytest
 
 from charlstm.comparison.headline import headline
+from charlstm.comparison.record import as_record
 from charlstm.comparison.report import write_report
 from charlstm.comparison.results import Arm, Comparison, Evaluation
 from charlstm.comparison.tables import summary_table
@@ -331,5 +332,17 @@ def test_runs_that_diverged_are_named_and_decide_nothing(comparison, make_run, t
     text, _ = page(replace(comparison, arms=[lstm, Arm("rnn", runs)]), tmp_path)
     assert "1 of 3 runs of rnn diverged (seed 3)" in text
     assert "unfinished" not in text
+    assert "and no run of the two arms diverged" in text
     (_, difference) = headline(replace(comparison, arms=[lstm, Arm("rnn", runs)]))
     assert "no interval: runs of rnn diverged" in difference
+
+
+def test_the_headline_and_the_record_name_runs_that_diverged(comparison, make_run):
+    lstm, rnn = comparison.arms
+    arms = [lstm, Arm("rnn", [*rnn.runs[:2], make_run(2.6, 3, "rnn", finished=False, diverged=True)])]
+    assert "rnn 2.400 (3 seeds, 2.300 to 2.600; 1 diverged)" in headline(replace(comparison, arms=arms))[0]
+    many = replace(comparison, arms=[*arms, Arm("gru", lstm.runs), Arm("esn", lstm.runs)])
+    assert "rnn 2.400 (1 diverged)" in headline(many)[0]
+    record = as_record(replace(comparison, arms=arms))
+    assert [run["diverged"] for run in record["arms"][1]["runs"]] == [False, False, True]
+    assert [arm["runs_diverged"] for arm in record["statistics"]["likelihood"]["arms"]] == [0, 1]
