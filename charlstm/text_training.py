@@ -59,7 +59,7 @@ def train(
         settings: other fields of a configuration, such as ``{"model.hidden_size": 64}``.
         overwrite: delete an existing run of this name first.
         resume: continue the run of this name where it was stopped, as with an interrupt (Ctrl-C, or a notebook's stop
-            button), which saves it; ``from_run`` may then be left out.
+            button) or the signal TERM, which save it and end the call; ``from_run`` may then be left out.
         progress: print a line after each evaluation, and show on a terminal or in a notebook how far the training is.
         on_event: called with each event of the training, such as :class:`charlstm.training.events.Evaluated`.
 
@@ -130,13 +130,16 @@ def _validated(document: Document, overrides: list[str], start: StartingPoint | 
 
 
 def _run(trainer: Trainer, progress: bool, on_event: Callable[[Event], object] | None) -> None:
-    """Train to the end. After an interrupt, raises KeyboardInterrupt, the run being saved; after a second, at once."""
-    with _stopped_by_interrupt(trainer) as interrupts:
+    """Train to the end. After an interrupt, raises KeyboardInterrupt, the run being saved; after a second, at once.
+    After TERM, which clusters send before they kill a process, raises SystemExit, the run being saved."""
+    with _stopped_by_signals(trainer) as received:
         events = trainer.run() if on_event is None else _reported(trainer.run(), on_event)
         ended = _print_progress(events, trainer) if progress and sys.stdout is not None else _last(events)
+    if signal.SIGTERM in received:
+        raise SystemExit(128 + signal.SIGTERM)
     if ended.stop_reason == "diverged":
         raise UserError(ended.advice)
-    if interrupts:
+    if received:
         raise KeyboardInterrupt
 
 
@@ -168,21 +171,25 @@ def _print_progress(events: Iterator[Event], trainer: Trainer) -> Ended:
 
 
 @contextmanager
-def _stopped_by_interrupt(trainer: Trainer) -> Iterator[list[int]]:
-    """In the main thread, an interrupt in the block stops the trainer; yields the list of the interrupts."""
-    interrupts: list[int] = []
+def _stopped_by_signals(trainer: Trainer) -> Iterator[list[int]]:
+    """In the main thread, the first interrupt in the block stops the trainer, and so does TERM, unless the program
+    handles it; yields the list of the signals received."""
+    received: list[int] = []
     if threading.current_thread() is not threading.main_thread():
-        yield interrupts
+        yield received
         return
 
     def stop(number: int, frame: object) -> None:  # noqa: ARG001
-        if interrupts:
+        if number == signal.SIGINT and received:
             raise KeyboardInterrupt
-        interrupts.append(number)
+        received.append(number)
         trainer.request_stop()
 
-    previous = signal.signal(signal.SIGINT, stop)
+    has_default = signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    numbers = [signal.SIGINT, *([signal.SIGTERM] if has_default else [])]
+    previous = {number: signal.signal(number, stop) for number in numbers}
     try:
-        yield interrupts
+        yield received
     finally:
-        signal.signal(signal.SIGINT, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -172,6 +173,27 @@ def test_interrupt_saves_the_run_and_is_raised(capsys):
     events = []
     charlstm.train("poem.txt", settings=TINY, resume=True, on_event=events.append)
     assert any(isinstance(event, Evaluated) for event in events)
+
+
+@pytest.mark.parametrize("is_handled", [False, True])
+def test_term_saves_the_run_and_exits_unless_the_program_handles_it(is_handled, capsys):
+    received = []
+
+    def terminate(event):
+        if isinstance(event, Progress) and event.step == 5:
+            signal.raise_signal(signal.SIGTERM)
+
+    handler = (lambda number, _frame: received.append(number)) if is_handled else signal.SIG_DFL
+    before = signal.signal(signal.SIGTERM, handler)
+    try:
+        with nullcontext() if is_handled else pytest.raises(SystemExit, match="143"):
+            charlstm.train("poem.txt", settings=TINY, on_event=terminate)
+        assert (signal.getsignal(signal.SIGTERM) is signal.SIG_DFL) == (not is_handled)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert received == [signal.SIGTERM] * is_handled
+    assert charlstm.load("runs/poem", "last").header["counters"]["step"] == (12 if is_handled else 5)
+    assert ("stopped and saved runs/poem after 5 steps" in capsys.readouterr().out) == (not is_handled)
 
 
 def test_runs_and_texts_print_briefly_and_as_text():

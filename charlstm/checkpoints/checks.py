@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from torch import Tensor
 
+from charlstm import __version__
 from charlstm.checkpoints.counters import LARGEST_LOSS, Count, Counters, Nats
 from charlstm.checkpoints.format import WEIGHTS_ONLY, Check, DamagedError
 from charlstm.checkpoints.layout import check_layout, check_weights
@@ -118,7 +119,8 @@ def checkpoint_checks(
     With ``weights_only`` a file may have the weights alone, so that it can be sampled but not trained on. Without
     ``optimizer`` the optimizer's tensors may be any: for uses that ignore them.
 
-    The check raises DamagedError if they are not, and whatever ``check_config`` raises.
+    The check raises DamagedError if they are not, UserError if another version of charlstm wrote them, and whatever
+    ``check_config`` raises.
     """
 
     def check(path: Path, header: Mapping[str, Any], declared: Mapping[str, Tensor]) -> None:
@@ -128,7 +130,7 @@ def checkpoint_checks(
                 raise UserError("it has the weights of a model alone, and not the state of its training")
         except UserError as problem:
             reason = str(problem).splitlines()[0]
-            raise DamagedError(f"{path}: not a checkpoint of charlstm: {reason}") from None
+            raise _unusable(path, header, f"not a checkpoint of charlstm: {reason}") from None
         check_config(path, config)
         try:
             if not set("".join(fields.lead_ins)) <= set(vocabulary.symbols):
@@ -144,9 +146,20 @@ def checkpoint_checks(
                 raise UserError("its header has more of the text read than there were steps")
             check_layout(declared, config, vocabulary.size, fields.counters.step, batch_size, optimizer)
         except UserError as problem:
-            raise DamagedError(f"{path}: {problem}") from None
+            raise _unusable(path, header, str(problem)) from None
 
     return check
+
+
+def _unusable(path: Path, header: Mapping[str, Any], reason: str) -> UserError:
+    """DamagedError; UserError if another version wrote the checkpoint, so that no older one is used in its place."""
+    versions = header.get("versions")
+    version = versions.get("charlstm") if isinstance(versions, Mapping) else None
+    if not isinstance(version, str) or version == __version__:
+        return DamagedError(f"{path}: {reason}")
+    return UserError(
+        f"{path}: written by charlstm {version!r:.30}, and this is {__version__}: {reason}. Install that version"
+    )
 
 
 def header_settings(header: Mapping[str, Any]) -> tuple[Config, Vocabulary]:

@@ -5,7 +5,7 @@ held out. A save first flushes the new file to disk; then it renames last -> mov
 renames moving -> previous, which replaces the oldest, and flushes the folder. So at any time two different saves are
 complete, and one of them is the newest acknowledged one, whichever renames survive a crash. ``best`` is written before
 ``last``: after a crash between the two it is the newest, and the run resumes from it. Checkpoints to keep are further
-files, named by their steps, which nothing replaces; the latest is loaded if all others are missing or damaged.
+files, named by their steps, which nothing replaces; they are loaded only where others are damaged or missing.
 """
 
 from __future__ import annotations
@@ -115,13 +115,14 @@ class CheckpointStore:
                 atomic_io.fsync_directory(self.folder)
 
     def newest(self, check: Check = accept_all) -> LoadedCheckpoint:
-        """The newest valid checkpoint, by content, not by file name or time; if there is none, the latest valid one to
-        keep.
+        """The newest valid checkpoint, by content, not by file name or time; one to keep only if another is damaged, or
+        if all others are missing.
 
         Raises UserError if there is none. Errors of ``check`` pass through, except DamagedError.
         """
         check_folder(self.folder)
         damaged: list[str] = []
+        newest, newest_step = None, -1
         with ExitStack() as stack:
             files = []
             # Opened in the order in which a concurrent save renames a checkpoint, so that none is missed.
@@ -137,11 +138,16 @@ class CheckpointStore:
             steps = {file: file.claimed_step for file in files}
             for file in sorted(files, key=lambda file: steps[file] if steps[file] >= 0 else math.inf, reverse=True):
                 try:
-                    return LoadedCheckpoint(file.path, *file.read(check), damaged)
+                    newest, newest_step = LoadedCheckpoint(file.path, *file.read(check), damaged), steps[file]
+                    break
                 except DamagedError as problem:
                     damaged.append(str(problem))
+        if newest is not None and not damaged:
+            return newest
         missing = f"{self.last}: no such checkpoint"
-        for path in reversed(self.kept.values()):
+        for step, path in reversed(self.kept.items()):
+            if step <= newest_step:
+                break
             try:
                 with CheckpointFile(path) as file:
                     return LoadedCheckpoint(path, *file.read(check), damaged or [missing])
@@ -149,6 +155,8 @@ class CheckpointStore:
                 pass
             except DamagedError as problem:
                 damaged.append(str(problem))
+        if newest is not None:
+            return newest
         raise UserError(f"no checkpoint of this run can be used: {'; '.join(damaged)}" if damaged else missing)
 
     def best_or_newest(self, check: Check = accept_all) -> LoadedCheckpoint:

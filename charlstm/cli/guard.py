@@ -17,6 +17,7 @@ from charlstm import __version__, console
 from charlstm import standard_streams as streams
 from charlstm.cache import user_cache_folder
 from charlstm.hardware.main_memory import free_main_memory, is_out_of_memory, memory_facts, requested_bytes
+from charlstm.paths import path_exists
 
 BUG, MACHINE_LIMIT = 1, 2
 
@@ -71,7 +72,11 @@ def report_error(error: BaseException, work: SavedWork | None) -> int:
 
 def note_saved(work: SavedWork | None) -> None:
     """Print which checkpoint of the interrupted work is saved, if any, and how to resume it."""
-    if work is not None:
+    if work is None:
+        return
+    if not path_exists(work.folder):
+        console.note(f"{work.folder} does not exist: if it was moved meanwhile, resume it where it is now")
+    else:
         saved = _saved(work.folder)
         what = "nothing is saved yet; start again" if saved is None else f"saved: {saved}; resume"
         console.note(f"{what}:  {work.resume_command}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -13,6 +14,10 @@ from charlstm.cli.guard import SavedWork
 
 ENDING = ("SIGINT", "SIGTERM", "SIGHUP")
 SAVING = ("SIGUSR1",)
+REPEAT_SECONDS = 5.0
+"""TERM and HUP so soon after the first ending signal, unless that is INT, are no second request: bash and the kernel
+each send HUP when a terminal closes, systemd sends HUP after TERM, and torchrun forwards TERM to processes which a
+scheduler has signalled, too."""
 
 
 class Stoppable(Protocol):
@@ -37,6 +42,7 @@ class Signals:
 
     def __init__(self) -> None:
         self._running: Stoppable | None = None
+        self._first_time = 0.0
 
     @property
     def exit_code(self) -> int:
@@ -45,7 +51,7 @@ class Signals:
     @contextmanager
     def saving(self, running: Stoppable, work: SavedWork | None = None) -> Iterator[None]:
         """Meanwhile, the first ending signal, or closed standard output, makes ``running`` save and stop. A second
-        signal exits at once."""
+        signal exits at once, unless it only repeats the first (`REPEAT_SECONDS`)."""
         self._running, self.work = running, work
         try:
             with console.on_broken_pipe(self._on_broken_pipe):
@@ -56,18 +62,22 @@ class Signals:
 
     def _on_broken_pipe(self) -> None:
         assert self._running is not None
-        self.number = getattr(signal, "SIGPIPE", 13)  # Windows has none
+        self.number, self._first_time = getattr(signal, "SIGPIPE", 13), time.monotonic()  # Windows has no SIGPIPE
         console.ignore_broken_pipe()
         self._running.request_stop()
         console.note("standard output is closed: stopping after this step")
 
     def on_ending_signal(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
         """Handle an ending signal."""
-        first, self.number = self.number is None, number
+        first = self.number is None
+        if signal.Signals(number).name == "SIGHUP":
+            console.detach_terminal()
         if first:
             console.ignore_broken_pipe()
-            if signal.Signals(number).name == "SIGHUP":
-                console.detach_terminal()
+            self._first_time = time.monotonic()
+        elif signal.SIGINT not in (number, self.number) and time.monotonic() < self._first_time + REPEAT_SECONDS:
+            return
+        self.number = number
         if not first or self._running is None:
             self.is_forced = not first
             raise SystemExit(self.exit_code)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +23,8 @@ from charlstm.runs.metrics import count_records, end_of_record, read_records
 if TYPE_CHECKING:
     from charlstm.config import Config
     from charlstm.runs.records import StopReason
+
+log = logging.getLogger(__name__)
 
 FINISHED: tuple[StopReason, ...] = ("budget", "target_reached", "early_stopping")
 """Why the training of a complete run ended."""
@@ -47,7 +51,8 @@ class RunDirectory:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Hold the write lock during the block; creates the folder if needed. Does not block readers.
+        """Hold the write lock during the block, and warn if the file system has no locks; creates the folder if needed.
+        Does not block readers.
 
         Raises UserError if another process is writing the run, or if the folder contains something else.
         """
@@ -58,6 +63,8 @@ class RunDirectory:
             if is_locked:
                 atomic_io.remove_temporaries(self.path)
                 atomic_io.remove_temporaries(self.checkpoints.folder)
+            else:
+                _warn_of_missing_locks(self.path.parent)
             yield
 
     def check_new(self, overwrite: bool = False) -> None:
@@ -218,3 +225,9 @@ class RunDirectory:
             yield
         except OSError as error:
             raise UserError(f"{path or self.path}: cannot write the run: {error.strerror or error}") from error
+
+
+@cache
+def _warn_of_missing_locks(folder: Path) -> None:
+    """Once for each folder of runs."""
+    log.warning("%s: this file system has no locks: do not train a run there in two processes at a time", folder)

@@ -43,9 +43,8 @@ class Outcome:
         return self.evaluations if self.ended in (*FINISHED, "diverged") else None
 
     def nats(self, tenths: int) -> float | None:
-        """The best score until so many tenths of the budget; infinite if the run diverged before, or with all
-        tenths at any time; None if it has not
-        come that far."""
+        """The best score until so many tenths of the budget; None if the run has not come that far; infinite if it
+        diverged before that, or, of all tenths, at any time."""
         evaluations = self.until(tenths)
         if evaluations is None:
             return None

@@ -216,19 +216,19 @@ class Sweep:
     def standings(self) -> list[Standing]:
         """All candidates: first those that came furthest, of these the best first."""
         outcomes = {number: self._outcomes(number) for number in self._numbers}
-        racing, found = self._numbers, list[Standing]()
+        racing, standings = self._numbers, list[Standing]()
         for tenths in self.rungs:
             is_waiting = any(outcome.nats(tenths) is None for number in racing for outcome in outcomes[number])
             is_rung = tenths < EVALUATIONS
-            next_ = self._promoted(racing, tenths, outcomes) if is_rung and not is_waiting else []
-            found += [
+            promoted_numbers = self._promoted(racing, tenths, outcomes) if is_rung and not is_waiting else []
+            standings += [
                 self._standing(number, tenths, outcomes[number], is_rung and is_waiting)
                 for number in racing
-                if number not in next_
+                if number not in promoted_numbers
             ]
-            racing = next_
+            racing = promoted_numbers
         order = {"finished": 0, "stopped": 0, "diverged": 1, "incomplete": 2}
-        return sorted(found, key=lambda one: (order[one.state], -one.tenths, one.mean_nats, one.number))
+        return sorted(standings, key=lambda one: (order[one.state], -one.tenths, one.mean_nats, one.number))
 
     def _standing(self, number: int, tenths: int, outcomes: Sequence[Outcome], is_waiting: bool) -> Standing:
         scores = [outcome.nats(tenths) for outcome in outcomes]

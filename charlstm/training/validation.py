@@ -52,7 +52,7 @@ class Validator:
         self, config: Config, corpus: Corpus, state: TrainingState, group: ProcessGroup, on_chunk: Callable[[], None]
     ) -> None:
         self._corpus, self._state, self._group, self._on_chunk = corpus, state, group, on_chunk
-        self._training, self._model, self._length = config.training, config.model, config.training.sample_length
+        self._training, self._model_config, self._length = config.training, config.model, config.training.sample_length
         self._whole = corpus.split("validation") if config.corpus.has_validation else None
         self._selected: HeldOutSample | None = None
         self._held_out: Text | None = self._whole
@@ -133,7 +133,7 @@ class Validator:
 
     def _model_with(self, weights: Mapping[str, Tensor]) -> LanguageModel:
         with torch.device("meta"):  # skips the initialization
-            model = LanguageModel(self._model, self._corpus.vocabulary.size)
+            model = LanguageModel(self._model_config, self._corpus.vocabulary.size)
         model.load_state_dict(weights, assign=True)
         model.prefer(self._state.model.recurrent.preferred_executor)
         return model.to(self._state.device)
@@ -141,7 +141,7 @@ class Validator:
     def _count(self, text: Text) -> int:
         """The number of characters of a text that count in its score."""
         if isinstance(text, Documents):
-            return Sequences(text, self._corpus.vocabulary.size, self._model.direction).characters
+            return Sequences(text, self._corpus.vocabulary.size, self._model_config.direction).characters
         return len(text)
 
     def _score(self, model: LanguageModel, text: Text, what: str, sampled_from: int | None = None) -> Score:

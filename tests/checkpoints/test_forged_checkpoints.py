@@ -173,6 +173,18 @@ def test_valid_checkpoint_is_loaded_in_place_of_a_forged_one(forge, tiny_run, ca
     assert caplog.text.count("loaded previous.safetensors") == 2
 
 
+@pytest.mark.parametrize("change", [{"header": {"counters.tea": 1}}, {"tensors": {"model.tea": torch.zeros(1)}}])
+def test_older_checkpoint_is_not_used_in_place_of_one_of_another_version(forge, tiny_run, corpus, change):
+    change["header"] = {**change.get("header", {}), "versions.charlstm": "99.0"}
+    file = forge(**change)
+    shutil.copy(tiny_run / "checkpoints" / "previous.safetensors", file.with_name("previous.safetensors"))
+    before = file.read_bytes()
+    for text in refusals(file, corpus):
+        assert text.startswith(f"{file}: written by charlstm '99.0', and this is {charlstm.__version__}: ")
+        assert "tea" in text
+    assert file.read_bytes() == before
+
+
 def test_unexpected_large_tensor_is_not_read(forge, tiny_run):
     file = forge()
     original = file.read_bytes()

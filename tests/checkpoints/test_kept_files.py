@@ -47,6 +47,22 @@ def test_damaged_kept_checkpoint_is_named_where_its_step_is_asked_for(store, off
         store.at_step(5)
 
 
+def test_one_to_keep_is_loaded_in_place_of_a_damaged_last_and_an_older_one(store):
+    damage(store.last)
+    loaded = store.newest()
+    assert (loaded.path, [line.partition(":")[0] for line in loaded.damaged]) == (store.kept[4], [str(store.last)])
+    damage(store.kept[4])
+    loaded = store.newest()
+    assert loaded.path == store.previous  # of step 3, which is later than that of the next one to keep
+    assert [line.partition(":")[0] for line in loaded.damaged] == [str(store.last), str(store.kept[4])]
+
+
+def test_valid_last_is_loaded_although_there_is_a_later_one_to_keep(store):
+    store.save({"model.weight": torch.zeros(5)}, {"counters": {"step": 1}}, best=True)
+    store.previous.unlink()
+    assert (store.newest().path, store.newest().damaged) == (store.last, [])
+
+
 def test_latest_valid_one_to_keep_is_loaded_if_all_others_are_missing_or_damaged(store):
     for path in (store.last, store.previous):
         path.unlink()

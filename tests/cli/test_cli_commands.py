@@ -17,6 +17,7 @@ import charlstm as package
 from charlstm import atomic_io, cli
 from charlstm.config import COMPARISON_MODELS, describe_fields
 from charlstm.errors import UserError
+from charlstm.runs.directory import RunDirectory
 
 ROOT = Path(package.__file__).parents[1]
 COMMANDS = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
@@ -140,6 +141,24 @@ def test_error_before_the_first_checkpoint_says_that_nothing_is_saved(charlstm, 
     assert error.endswith(" bytes, or choose another folder: --runs FOLDER")
     assert note == "nothing is saved yet; start again:  charlstm train runs/tiny --resume"
     assert charlstm("train", "runs/tiny", "--resume").code == 0
+
+
+def test_run_that_is_moved_while_it_trains_is_resumed_from_its_new_folder(charlstm, config_file, monkeypatch):
+    append_sample = RunDirectory.append_sample
+
+    def move_and_append(directory: RunDirectory, step: int, text: str) -> None:
+        directory.path.rename("moved")
+        append_sample(directory, step, text)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunDirectory, "append_sample", move_and_append)
+        result = charlstm("train", config_file)
+    assert result.code == 2
+    error, note = result.err.splitlines()[-2:]
+    assert "runs/tiny/samples.txt: cannot write the run" in error
+    assert note == "runs/tiny does not exist: if it was moved meanwhile, resume it where it is now"
+    assert not Path("runs/tiny").exists()
+    assert charlstm("train", "moved", "--resume").code == 0
 
 
 def test_report_that_cannot_be_written_is_printed(charlstm, monkeypatch, tiny_run):

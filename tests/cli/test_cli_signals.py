@@ -114,6 +114,27 @@ def test_second_signal_exits_at_once_without_damage(charlstm, config_file, unint
         assert_resumes(charlstm, uninterrupted, run)
 
 
+@pytest.mark.parametrize("numbers", [(HUP, HUP), (TERM, HUP), (TERM, TERM)], ids=lambda pair: pair[0].name)
+@pytest.mark.few(1)
+def test_signal_that_is_repeated_by_a_shell_or_a_scheduler_saves_the_run(
+    charlstm, config_file, uninterrupted, monkeypatch, numbers
+):
+    run = Path("runs/repeated")
+    with monkeypatch.context() as patch:
+        signal_at(patch, PHASES["saving"][0], *numbers, call=2)
+        result = charlstm("train", config_file, *OPTIONS, "--name", run.name)
+    assert (result.code, result.err.count("repeat to exit at once")) == (128 + numbers[0], 1)
+    assert RunDirectory(run).metrics()[-1]["stop_reason"] == "stopped"
+    assert_resumes(charlstm, uninterrupted, run)
+
+
+def test_signal_that_is_repeated_later_exits_at_once(charlstm, config_file, monkeypatch):
+    monkeypatch.setattr("charlstm.cli.signals.REPEAT_SECONDS", 0)
+    signal_at(monkeypatch, PHASES["saving"][0], TERM, TERM, call=2)
+    assert charlstm("train", config_file, *OPTIONS).code == 143
+    assert RunDirectory(Path("runs/tiny")).metrics()[-1]["kind"] != "end"
+
+
 def test_signal_after_training(charlstm, config_file, uninterrupted, monkeypatch):
     """During the last save, and during the report: the run is complete, and its report can be made later."""
     for name, target, call in (("last", "charlstm.atomic_io:rename", 7), ("report", RUN_REPORT, 1)):

@@ -136,6 +136,41 @@ def test_processes_report_and_obey(tmp_path):
         assert int((tmp_path / label).read_text()) > steps[0]
 
 
+@dataclass(frozen=True)
+class Describe:
+    """A job that stores what it finds in its process, or fails."""
+
+    key: Path
+    fails: bool = False
+
+    @property
+    def label(self) -> str:
+        return self.key.name
+
+    def done(self) -> bool:
+        return False
+
+    def work(self, _: Control) -> bool:
+        if self.fails:
+            raise UserError("no text")
+        ignored = [s.name for s in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(s) is signal.SIG_IGN]
+        self.key.write_text(f"{torch.get_num_threads()} {ignored}")
+        return True
+
+
+@pytest.mark.slow
+def test_process_has_one_thread_ignores_signals_and_begins_nothing_after_a_stop(tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    with Processes(1) as pool:
+        with pytest.raises(UserError, match=r"^b: no text$"):
+            list(pool.do([Describe(tmp_path / "a"), Describe(tmp_path / "b", fails=True)]))
+        assert (tmp_path / "a").read_text() == "1 ['SIGINT', 'SIGTERM']"
+        pool.request_stop()
+        with pytest.raises(Stopped):
+            list(pool.do([Describe(tmp_path / "c")]))
+    assert not (tmp_path / "c").exists()
+
+
 @pytest.mark.slow
 def test_killed_process_is_an_error(tmp_path):
     with Processes(2) as pool, pytest.raises(UserError, match=r"a: a worker process was killed.* Try --jobs 1"):

@@ -55,6 +55,16 @@ def test_second_writer_is_refused_while_the_first_lives(run, other):
         assert json.loads(run.lock_file.read_text())["pid"] == os.getpid()
 
 
+def test_file_system_without_locks_is_reported_once(tmp_path, make_config, monkeypatch, caplog):
+    monkeypatch.setattr("charlstm.runs.lock.lock", lambda _descriptor: False)
+    for name in ("x", "y"):
+        directory = RunDirectory(tmp_path / name)
+        with directory.writing():
+            directory.create(make_config())
+    (message,) = caplog.messages
+    assert message.startswith(f"{tmp_path}: this file system has no locks: ")
+
+
 def test_lock_is_held_within_the_block_only(run):
     assert not is_held(run.lock_file)
     with run.writing():

@@ -14,7 +14,7 @@ from charlstm.jobs.base import Stopped
 from charlstm.jobs.processes import Processes
 from charlstm.jobs.this_process import ThisProcess
 from charlstm.runs.directory import RunDirectory
-from charlstm.sweep.outcome import Evaluation, Outcome
+from charlstm.sweep.outcome import Evaluation, Outcome, read_outcome
 from charlstm.sweep.report import best_of, record, table, write_report
 from charlstm.sweep.sweep import Sweep
 from charlstm.training import divergence
@@ -229,6 +229,16 @@ def test_diverged_trial_is_never_the_best(make_sweep, monkeypatch):
 )
 def test_score_at_a_rung(outcome, tenths, nats):
     assert outcome.nats(tenths) == nats
+
+
+def test_evaluations_of_a_budget_in_epochs_are_read(tmp_path, make_config):
+    directory = RunDirectory(tmp_path)
+    position = {"characters": 100, "seconds": 9.0}
+    for step, epoch, nats in ((3, 0.5, 2.0), (6, 1.0, None), (9, 1.5, 1.0)):
+        scores = {"nats": nats, "training_split_nats": 3.0}
+        directory.append_metrics({"kind": "evaluation", "step": step, "epoch": epoch, **scores, **position})
+    training = make_config(budget={"epochs": 5, "steps": 90}).training
+    assert read_outcome(directory, training) == Outcome((Evaluation(0.1, 3, 2.0), Evaluation(0.3, 9, 1.0)))
 
 
 def test_number_of_trials_may_grow(make_sweep):
