@@ -21,6 +21,7 @@ from charlstm.cli.options import (
     expand_home,
     find_run,
     given_options,
+    output_folder,
     refuse,
 )
 from charlstm.cli.text_arguments import (
@@ -128,12 +129,14 @@ def inspect(
         refuse(context, "without --unit", "layer", "part", "set_", "prime", "length", "temperature")
         paths_of_runs = _different([find_run(context, run, checkpoint, device, runs) for run in named])
         words = [*paths_of_runs, *(word for option in _given(context) for word in option)]
+        page = "-".join([FOLDER, *(path.resolve().name for path in paths_of_runs[1:])])
+        folder = output_folder("--output", output, paths_of_runs[0], page)
 
         from charlstm.api import load
 
         loaded = {path: load(path, checkpoint, device) for path in paths_of_runs}
         first = _text(next(iter(loaded.values())), text, characters, skip)
-        _write_page(loaded, first, context_, output, seed, words, json_)
+        _write_page(loaded, first, context_, folder, seed, words, json_)
         return
     refuse(context, "with --unit, which makes no page", "output", "context_")
     if len(named) > 1:
@@ -180,7 +183,7 @@ def _write_page(
     loaded: dict[Path, LoadedRun],
     text: InspectedText,
     lags: int,
-    output: Path | None,
+    folder: Path,
     seed: int,
     words: list[object],
     json_: bool,
@@ -196,8 +199,7 @@ def _write_page(
     names = [path.resolve().name for path in loaded]
     if len(set(names)) < len(names):
         names = [str(path) for path in loaded]
-    (path, first), *_ = loaded.items()
-    others = list(loaded)[1:]
+    first = next(iter(loaded.values()))
     inspections = []
     stages = list[tuple[str, str]]()
     with ProgressLine(on_stderr=True) as line:
@@ -211,7 +213,6 @@ def _write_page(
 
             passage = text if number == 0 else same_text(first, text, run, name)
             inspections.append(inspect_run(run, name, passage, lags, seed, on_stage=show))
-    folder = output or _folder(path, first) / "-".join([FOLDER, *(path.resolve().name for path in others)])
     files = write_page(inspections, folder, command("inspect", *words))
     if json_:
         console.out_json({one.name: [score_record(score) for score in one.scores] for one in inspections})
@@ -220,11 +221,6 @@ def _write_page(
         of_interest = [score.sentence() for score in one.scores if score.is_represented]
         console.out_wrapped(f"{one.name}: " + ("; ".join(of_interest) or "no unit of interest"))
     console.out(f"page: {files[0]}")
-
-
-def _folder(path: Path, run: LoadedRun) -> Path:
-    """The folder of a run, or that of a checkpoint file without one."""
-    return path.parent if run.directory is None else run.directory.path
 
 
 def _text(run: LoadedRun, text: str | None, characters: int, skip: bool) -> InspectedText:

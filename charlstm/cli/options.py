@@ -118,6 +118,27 @@ def load_run(context: typer.Context, run: Path, checkpoint: str, runs: Path) -> 
     return load(path, checkpoint, "cpu")
 
 
+def output_folder(option: str, given: Path | None, run: Path, name: str) -> Path:
+    """The folder to write a page into, by default the one of this name in that of the run.
+
+    Raises UserError, before anything is computed, if nothing can be written there.
+    """
+    from charlstm.runs.names import home_folder
+
+    folder = home_folder(run) / name if given is None else given
+    check_writable(folder, f"choose another folder: {option} FOLDER")
+    return folder
+
+
+def check_writable(folder: Path, remedy: str) -> None:
+    """Raises UserError if no file can be written into a folder, which need not exist."""
+    from charlstm.errors import UserError
+    from charlstm.files import why_not_writable
+
+    if problem := why_not_writable(folder):
+        raise UserError(f"cannot write into {problem}. To write elsewhere, {remedy}")
+
+
 def resume_hint(overwrite: bool) -> str:
     """The message of an interrupted comparison; what ``--overwrite`` deletes is already deleted."""
     return f"saved; to resume, run the same command{' without --overwrite' if overwrite else ' again'}"
@@ -142,6 +163,7 @@ def check_png(option: str, path: Path) -> None:
         raise UserError(f"{option} {path}: the chart is a PNG file: give it a name that ends in .png")
     if not paths.is_folder(path.parent):
         raise UserError(f"{option} {path}: there is no folder {path.parent}")
+    check_writable(path.parent, f"name another file: {option} FILE.png")
     try:
         path.lstat()
     except FileNotFoundError:

@@ -14,6 +14,7 @@ from charlstm.errors import UserError
 from charlstm.paths import command, expand_home, is_folder, path_exists
 from charlstm.runs.contents import content_of
 from charlstm.runs.listing import run_folders, trained_at
+from charlstm.runs.naming import CHECKPOINTS
 from charlstm.spelling import near
 
 RUNS = Path("runs")
@@ -54,6 +55,15 @@ def find_weights(given: str | Path, runs: Path = RUNS) -> Path:
     path = expand_home(given)
     file = path / WEIGHTS_FILE
     return find_run(file if is_folder(path) and not _is_run(path) and path_exists(file) else path, runs)
+
+
+def home_folder(found: Path) -> Path:
+    """The folder for what is written about a run that :func:`find_run` has found: the run's, or that of a file that is
+    no checkpoint in a run."""
+    if is_folder(found):
+        return found
+    run = found.parent.parent
+    return run if found.parent.name == CHECKPOINTS and _is_run(run) else found.parent
 
 
 def find_initial_run(given: str, runs: Path = RUNS) -> Path:
