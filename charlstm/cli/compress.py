@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from charlstm.cli import completion
 from charlstm.cli.file_arguments import STREAM, output_path, read_bytes, write_bytes
-from charlstm.cli.options import RUN_HELP, RUNS, CheckpointOption, RunsOption, expand_home, load_run
+from charlstm.cli.options import CheckpointOption, RunArgument, RunsOption, load_run
+from charlstm.paths import RUNS
 
 if TYPE_CHECKING:
     from charlstm.compression.codec import Coder, Progress
@@ -19,7 +19,7 @@ SUFFIX = ".clstm"
 
 def compress(
     context: typer.Context,
-    run: Annotated[Path, typer.Argument(callback=expand_home, autocompletion=completion.runs, help=RUN_HELP)],
+    run: RunArgument,
     file: Annotated[str, typer.Argument(metavar="FILE", help="The file to compress; - reads standard input.")],
     output: Annotated[
         str | None,

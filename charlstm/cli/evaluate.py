@@ -9,10 +9,9 @@ import typer
 
 from charlstm.cli import completion
 from charlstm.cli.options import (
-    RUN_HELP,
-    RUNS,
     CheckpointOption,
     DeviceOption,
+    RunArgument,
     RunsOption,
     check_choice,
     expand_home,
@@ -21,6 +20,7 @@ from charlstm.cli.options import (
     refuse,
 )
 from charlstm.cli.text_arguments import file_argument, unless_text_is_given
+from charlstm.paths import RUNS
 
 if TYPE_CHECKING:
     from charlstm.api import LoadedRun
@@ -34,7 +34,7 @@ MAX_NATS = 700.0
 
 def evaluate(
     context: typer.Context,
-    run: Annotated[Path, typer.Argument(callback=expand_home, autocompletion=completion.runs, help=RUN_HELP)],
+    run: RunArgument,
     text: Annotated[
         str | None,
         typer.Option(metavar="FILE", help="Text file to score instead of a split; - reads standard input."),

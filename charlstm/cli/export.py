@@ -10,7 +10,6 @@ import typer
 from charlstm.cli import completion
 from charlstm.cli.options import (
     RUN_HELP,
-    RUNS,
     CheckpointOption,
     RunsOption,
     check_writable,
@@ -21,6 +20,7 @@ from charlstm.cli.options import (
 )
 from charlstm.cli.text_arguments import REMOVE, TEXT_HELP, check_known, text_argument
 from charlstm.exports.formats import DEFAULT, FORMATS, check_format, target
+from charlstm.paths import RUNS
 
 if TYPE_CHECKING:
     from charlstm.exports.export import Exported
@@ -33,6 +33,7 @@ def export(
         typer.Argument(
             callback=expand_home,
             autocompletion=completion.runs,
+            metavar="RUN",
             help=f"{RUN_HELP[:-1]}, or a folder exported with --to hub.",
         ),
     ],

@@ -13,7 +13,6 @@ import typer
 from charlstm import paths
 from charlstm.cli import completion
 from charlstm.cli.options import (
-    RUNS,
     CheckpointOption,
     DeviceOption,
     RunsOption,
@@ -33,6 +32,7 @@ from charlstm.cli.text_arguments import (
     unless_text_is_given,
 )
 from charlstm.inspection import CHARACTERS, CONTEXT
+from charlstm.paths import RUNS
 
 if TYPE_CHECKING:
     from charlstm.api import LoadedRun

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,13 +10,13 @@ import typer
 
 from charlstm import paths
 from charlstm.cli import completion
+from charlstm.paths import RUNS
 from charlstm.spelling import near
 
 if TYPE_CHECKING:
     from charlstm.api import LoadedRun
 
 RUN_HELP = "A run: its folder, its name in runs/, or latest for the one trained last; or a checkpoint file."
-RUNS = Path("runs")
 
 
 def expand_home(given: Any) -> Any:
@@ -25,6 +26,9 @@ def expand_home(given: Any) -> Any:
     return given if given is None else [paths.expand_home(path) for path in given]
 
 
+RunArgument = Annotated[
+    Path, typer.Argument(callback=expand_home, metavar="RUN", autocompletion=completion.runs, help=RUN_HELP)
+]
 RunsOption = Annotated[
     Path, typer.Option(callback=expand_home, help="Folder in which the names of runs are looked up.")
 ]
@@ -137,6 +141,12 @@ def check_writable(folder: Path, remedy: str) -> None:
 
     if problem := why_not_writable(folder):
         raise UserError(f"cannot write into {problem}. To write elsewhere, {remedy}")
+
+
+def repeated_options(name: str | None, runs: Path, changes: Sequence[str] | None) -> list[object]:
+    """The options ``--set``, ``--name`` and ``--runs`` of a command line that does the same again."""
+    words: list[object] = [word for change in changes or () for word in ("--set", change)]
+    return [*words, *(["--name", name] if name else []), *([] if runs == RUNS else ["--runs", runs])]
 
 
 def resume_hint(overwrite: bool) -> str:

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from charlstm.cli import completion
-from charlstm.cli.options import RUNS, RunsOption, check_choice, check_png, expand_home, find_folder, refuse
+from charlstm.cli.options import RunsOption, check_choice, check_png, expand_home, find_folder, refuse
+from charlstm.paths import RUNS
 
 POLL = 2.0  # seconds
 ALONG = ("characters", "seconds", "steps")

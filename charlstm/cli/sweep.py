@@ -8,8 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from charlstm.cli import completion
-from charlstm.cli.options import ClusterOption, check_choice, expand_home, folder_name, refuse, resume_hint
-from charlstm.paths import command, path_exists
+from charlstm.cli.options import (
+    ClusterOption,
+    check_choice,
+    expand_home,
+    folder_name,
+    refuse,
+    repeated_options,
+    resume_hint,
+)
+from charlstm.paths import RUNS, command, path_exists
 
 if TYPE_CHECKING:
     from charlstm.cli.signals import Signals
@@ -43,9 +51,7 @@ def sweep(
         str | None,
         typer.Option(help="Name of the sweep. Default: the value of name in the file, else the file's name."),
     ] = None,
-    runs: Annotated[Path, typer.Option(callback=expand_home, help="Folder that holds the folder of the sweep.")] = Path(
-        "runs"
-    ),
+    runs: Annotated[Path, typer.Option(callback=expand_home, help="Folder that holds the folder of the sweep.")] = RUNS,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Delete all runs of the sweep first, and train them again.")
     ] = False,
@@ -99,10 +105,7 @@ def sweep(
             say(line)
         planned.prepare()
         _train(context.obj, planned, jobs, cluster, json_)
-    words: list[object] = ["sweep", path, *(["--name", name] if name else [])]
-    words += [] if runs == Path("runs") else ["--runs", runs]
-    words += [part for change in set_ or [] for part in ("--set", change)]
-    _print_result(planned, command(*words), json_)
+    _print_result(planned, command("sweep", path, *repeated_options(name, runs, set_)), json_)
 
 
 def _train(signals: Signals, sweep: Sweep, jobs: int | None, cluster: str | None, on_stderr: bool) -> None:

@@ -11,14 +11,12 @@ from charlstm.checkpoints.format import WEIGHTS_FILE
 from charlstm.config.misplaced import SUFFIXES
 from charlstm.config.ready import command_of
 from charlstm.errors import UserError
-from charlstm.paths import command, expand_home, is_folder, path_exists
+from charlstm.paths import RUNS, command, expand_home, is_folder, path_exists
 from charlstm.runs.contents import content_of
 from charlstm.runs.listing import run_folders, trained_at
 from charlstm.runs.naming import CHECKPOINTS
 from charlstm.spelling import near
 
-RUNS = Path("runs")
-"""The folder of runs, unless another one is given."""
 LATEST = "latest"
 
 
