@@ -127,14 +127,17 @@ def inspect(
         refuse(context, "without --text", "unknown")
     if unit is None:
         refuse(context, "without --unit", "layer", "part", "set_", "prime", "length", "temperature")
-        paths_of_runs = _different([find_run(context, run, checkpoint, device, runs) for run in named])
+        from charlstm.runs.names import distinct_names
+
+        paths_of_runs = [find_run(context, run, checkpoint, device, runs) for run in named]
+        names = distinct_names(paths_of_runs)
         words = [*paths_of_runs, *(word for option in _given(context) for word in option)]
         page = "-".join([FOLDER, *(path.resolve().name for path in paths_of_runs[1:])])
         folder = output_folder("--output", output, paths_of_runs[0], page)
 
         from charlstm.api import load
 
-        loaded = {path: load(path, checkpoint, device) for path in paths_of_runs}
+        loaded = {name: load(path, checkpoint, device) for name, path in zip(names, paths_of_runs, strict=True)}
         first = _text(next(iter(loaded.values())), text, characters, skip)
         _write_page(loaded, first, context_, folder, seed, words, json_)
         return
@@ -164,15 +167,6 @@ class Held(NamedTuple):
     text: Callable[[], InspectedText]
 
 
-def _different(runs: list[Path]) -> list[Path]:
-    """The runs. Raises UserError if one is given twice."""
-    from charlstm.errors import UserError
-
-    if len({path.resolve() for path in runs}) < len(runs):
-        raise UserError("the same run is named twice: name each run once")
-    return runs
-
-
 def _given(context: typer.Context) -> list[tuple[str, str]]:
     """The options on the command line that a page depends on, to be shown in it."""
     names = ("text", "characters", "context_", "seed", "unknown", "checkpoint")
@@ -180,7 +174,7 @@ def _given(context: typer.Context) -> list[tuple[str, str]]:
 
 
 def _write_page(
-    loaded: dict[Path, LoadedRun],
+    loaded: dict[str, LoadedRun],
     text: InspectedText,
     lags: int,
     folder: Path,
@@ -196,14 +190,11 @@ def _write_page(
     from charlstm.paths import command
     from charlstm.progress_line import ProgressLine
 
-    names = [path.resolve().name for path in loaded]
-    if len(set(names)) < len(names):
-        names = [str(path) for path in loaded]
     first = next(iter(loaded.values()))
     inspections = []
     stages = list[tuple[str, str]]()
     with ProgressLine(on_stderr=True) as line:
-        for number, (run, name) in enumerate(zip(loaded.values(), names, strict=True)):
+        for number, (name, run) in enumerate(loaded.items()):
 
             def show(fraction: float, stage: str, number: int = number, name: str = name) -> None:
                 is_new = stages[-1:] != [(name, stage)]

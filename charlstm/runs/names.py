@@ -5,6 +5,7 @@ Loads no torch.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from charlstm.checkpoints.format import WEIGHTS_FILE
@@ -53,6 +54,17 @@ def find_weights(given: str | Path, runs: Path = RUNS) -> Path:
     path = expand_home(given)
     file = path / WEIGHTS_FILE
     return find_run(file if is_folder(path) and not _is_run(path) and path_exists(file) else path, runs)
+
+
+def distinct_names(runs: Sequence[Path]) -> list[str]:
+    """The names of runs that are shown side by side: those of their folders, or where two have the same, their paths.
+
+    Raises UserError if a run is given twice.
+    """
+    if len({path.resolve() for path in runs}) < len(runs):
+        raise UserError("the same run is named twice: name each run once")
+    names = [path.resolve().name for path in runs]
+    return [name if names.count(name) == 1 else str(path) for name, path in zip(names, runs, strict=True)]
 
 
 def home_folder(found: Path) -> Path:
