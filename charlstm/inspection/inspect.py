@@ -16,9 +16,9 @@ from charlstm.errors import UserError
 from charlstm.evaluation.score import OnProgress
 from charlstm.generation import Sampling
 from charlstm.inspection import CHARACTERS, CONTEXT
+from charlstm.inspection.attribution import Attribution, gradient_norms, mean_by_distance, measure_attribution
 from charlstm.inspection.errors import Errors, find_errors
 from charlstm.inspection.forcing import Force, sample_forced
-from charlstm.inspection.leaning import Leaning, gradient_norms, leaning, mean_by_distance
 from charlstm.inspection.passages import InspectedText, encode_text, text_of_run
 from charlstm.inspection.recording import Recording, record
 from charlstm.inspection.text_features import Feature, answer_features, find_features
@@ -56,7 +56,7 @@ class Inspection:
     source      where the text is from
     recording   what the model computed: surprise, predictions, states and gates
     features    features of the text, and ``scores``: the units that represent them
-    leaning     how much each prediction depends on each character before it; None if it was not measured
+    attribution     how much each prediction depends on each character before it; None if it was not measured
     untrained_gradient   the mean norms of the gradient of the network at initialization by distance, [K]; empty if it
                 is not known
     errors      where the model errs
@@ -69,7 +69,7 @@ class Inspection:
     recording: Recording
     features: list[Feature]
     scores: list[FeatureScore]
-    leaning: Leaning | None
+    attribution: Attribution | None
     untrained_gradient: list[float]
     errors: Errors
     forced: list[ForcedUnit]
@@ -143,8 +143,8 @@ def inspect_run(
     scores = score_units(features, recording.states, text.ids, seed=seed, is_backward=recording.is_backward)
     lags, measured, untrained = min(context, len(text.ids) - 1), None, list[float]()
     if lags:
-        progress = stage(0.1, 0.7, "measuring what predictions lean on")
-        measured = leaning(run.model, recording, lags, seed=seed, on_progress=progress)
+        progress = stage(0.1, 0.7, "measuring what predictions depend on")
+        measured = measure_attribution(run.model, recording, lags, seed=seed, on_progress=progress)
         if (model := _untrained(run)) is not None:
             stage(0.7, 0.8, "measuring the gradient before training")
             untrained = _beginning_gradient(model, text, lags)
