@@ -13,6 +13,7 @@ from charlstm.paths import RUNS
 
 if TYPE_CHECKING:
     from charlstm.compression.codec import Coder, Progress
+    from charlstm.progress_line import ProgressLine
 
 SUFFIX = ".clstm"
 
@@ -116,15 +117,13 @@ def load_coder(context: typer.Context, run: Path, checkpoint: str, runs: Path) -
     return coder_of(loaded.model, loaded.vocabulary, loaded.config, loaded.header.get("counters", {}).get("step", 0))
 
 
-def progress(line: object, size: int) -> Progress:
+def progress(line: ProgressLine, size: int) -> Progress:
     """Shows the progress over a file of ``size`` bytes on a ProgressLine."""
     import time
 
-    from charlstm.progress_line import ProgressLine
     from charlstm.terminal_layout import Part
     from charlstm.units import duration
 
-    assert isinstance(line, ProgressLine)
     start = time.perf_counter()
 
     def show(done: int, total: int) -> None:

@@ -149,11 +149,6 @@ def repeated_options(name: str | None, runs: Path, changes: Sequence[str] | None
     return [*words, *(["--name", name] if name else []), *([] if runs == RUNS else ["--runs", runs])]
 
 
-def resume_hint(overwrite: bool) -> str:
-    """The message of an interrupted comparison; what ``--overwrite`` deletes is already deleted."""
-    return f"saved; to resume, run the same command{' without --overwrite' if overwrite else ' again'}"
-
-
 def folder_name(name: str) -> str:
     """Returns the name. Raises UserError if it cannot be the name of a folder under runs/."""
     from charlstm.config.sections import check_name

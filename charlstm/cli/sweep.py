@@ -15,7 +15,6 @@ from charlstm.cli.options import (
     folder_name,
     refuse,
     repeated_options,
-    resume_hint,
 )
 from charlstm.paths import RUNS, command, path_exists
 
@@ -111,24 +110,17 @@ def sweep(
 def _train(signals: Signals, sweep: Sweep, jobs: int | None, cluster: str | None, on_stderr: bool) -> None:
     """Train what is missing. The first ending signal saves the runs in training and exits."""
     from charlstm import console
-    from charlstm.cli.guard import SavedWork
+    from charlstm.cli.pool import saved_pool
     from charlstm.cli.steps_progress import show_steps
-    from charlstm.jobs.base import Stopped
-    from charlstm.jobs.pools import make_pool
     from charlstm.jobs.processes import default_number
     from charlstm.progress_line import ProgressLine
 
-    work = SavedWork(sweep.folder, "the same command" + (" without --overwrite" if sweep.overwrite else ""))
-    try:
-        with (
-            make_pool(jobs or default_number(), cluster, sweep.folder) as pool,
-            signals.saving(pool, work),
-            ProgressLine(on_stderr=on_stderr) as live,
-        ):
-            show_steps(sweep.run(pool), live)
-    except Stopped:
-        (console.note if on_stderr else console.out)(resume_hint(sweep.overwrite))
-        raise typer.Exit(signals.exit_code) from None
+    say = console.note if on_stderr else console.out
+    with (
+        saved_pool(signals, jobs or default_number(), cluster, sweep.folder, sweep.overwrite, say) as pool,
+        ProgressLine(on_stderr=on_stderr) as live,
+    ):
+        show_steps(sweep.run(pool), live)
 
 
 def _plan(sweep: Sweep) -> list[str]:
