@@ -237,29 +237,29 @@ def _sample_held(
     """Print a text by the unchanged model, and one with a unit held."""
     from charlstm import console
     from charlstm.generation import Sampling
-    from charlstm.inspection.forcing import Force, check_unit, sample_forced
+    from charlstm.inspection.clamping import Clamp, check_unit, sample_clamped
     from charlstm.inspection.inspect import first_document
     from charlstm.inspection.unit_scores import Unit
     from charlstm.text import decoding
 
     unit = Unit(held.part or run.model.recurrent.cell.state[-1], held.layer - 1, held.number)
     check_unit(run.model, unit)
-    force = Force(unit, _value(run, held, unit))
+    clamp = Clamp(unit, _value(run, held, unit))
     encoding = run.config.corpus.encoding
     given = text_argument("--prime", prime, lambda content, name: decoding.decode(content, encoding, name))
     step = -1 if run.model.direction == "backward" else 1
     given = run.prepare(given)
     check_known("--prime", prime, given, run.vocabulary, REMOVE)
     ids = run.vocabulary.encode(given).tolist()[::step]
-    sampled = sample_forced(run.model, ids, length, Sampling(temperature), seed, [None, force])
+    sampled = sample_clamped(run.model, ids, length, Sampling(temperature), seed, [None, clamp])
     written = [first_document(run, run.vocabulary.decode(more[::step])) for more in sampled]
     unchanged, changed = (given + text if step == 1 else text + given for text in written)
     if json_:
-        record = {**asdict(unit), "layer": held.layer, "value": force.value}
+        record = {**asdict(unit), "layer": held.layer, "value": clamp.value}
         console.out_json({**record, "unchanged": unchanged, "held": changed})
         return
     console.out(f"unchanged:\n{unchanged}\n")
-    console.out(f"{unit} held at {force.value:.3g}:\n{changed}")
+    console.out(f"{unit} held at {clamp.value:.3g}:\n{changed}")
 
 
 def _value(run: LoadedRun, held: Held, unit: Unit) -> float:

@@ -18,7 +18,7 @@ from charlstm.inspection.page_data import page_data
 from charlstm.inspection.step_page import step_page
 from charlstm.inspection.step_values import MAX_CHARACTERS
 from charlstm.inspection.unit_scores import top_units
-from charlstm.inspection.unit_sections import knob_section, units_section
+from charlstm.inspection.unit_sections import clamped_section, units_section
 from charlstm.probes.closing import characters_of
 from charlstm.report.document import Document, Section, resource
 from charlstm.report.gradient_plot import gradient_plot
@@ -120,7 +120,7 @@ def _document(inspections: Sequence[Inspection], command: str) -> Document:
         prefix = f"{number + 1}-" if several else ""
         for section in (
             units_section(one, prefix),
-            knob_section(one),
+            clamped_section(one),
             gates_section(one, prefix, number),
             errors_section(one),
         ):

@@ -1,4 +1,4 @@
-"""What predictions lean on, against brute force."""
+"""What predictions depend on, against brute force."""
 
 from __future__ import annotations
 

@@ -146,7 +146,7 @@ def test_units_that_hold_the_answer_are_found(make_run):
         assert score.is_represented
         assert score.units[0].part == "c"
         assert score.scores[0] > 0.9
-    (held, *_) = inspection.forced
+    (held, *_) = inspection.clamped
     question = RECALL[: RECALL.index("?") + 1]
     assert all(text.startswith(question) and len(text) <= len(question) + 1 for text in held.texts)
     assert held.texts[0] == question + RECALL[0]
