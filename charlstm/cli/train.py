@@ -163,13 +163,18 @@ def train(
         start = None if plan.start is None else plan.start.run
         if "corpus" in chosen:
             corpus = load_shared_corpus(group, settings, config_file)
-        if not dry_run:
+
+        def print_settings() -> None:
             print_corpus(corpus)
-            print_chosen(settings, chosen)
+            if not dry_run:  # which prints all settings
+                print_chosen(settings, chosen)
             print_chosen_by(settings, chosen, corpus)
             print_held_out(settings, chosen)
             if start is not None:
                 print_start(start, settings, corpus)
+
+        if not dry_run:
+            print_settings()
         if range_test:
             from charlstm.cli.range_test import run_range_test
 
@@ -186,11 +191,7 @@ def train(
             )
         if dry_run:
             console.out(dump_yaml(settings))
-            print_corpus(corpus)
-            print_chosen_by(settings, chosen, corpus)
-            print_held_out(settings, chosen)
-            if start is not None:
-                print_start(start, settings, corpus)
+            print_settings()
             print_plan(trainer)
             print_hints(trainer)
             return 0
