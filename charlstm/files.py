@@ -40,6 +40,24 @@ def check_folder(path: Path) -> None:
             raise UserError(f"{path}: this is not a folder: rename or delete it")
 
 
+def why_not_writable(folder: Path) -> str:
+    """Why no file can be written into a folder, or if it does not exist into the nearest one above it; empty if files
+    can be."""
+    import tempfile
+
+    existing = existing_folder(folder)
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            return ""
+    except OSError as error:
+        return f"{existing}: {error.strerror or error}"
+
+
+def existing_folder(path: Path) -> Path:
+    """The path, or the nearest one above it that exists."""
+    return next(one for one in (path, *path.absolute().parents) if os.path.lexists(one))
+
+
 def open_regular(path: Path) -> io.FileIO:
     """A regular file, open for reading, unbuffered. Never waits for a writer, as opening a pipe does.
 

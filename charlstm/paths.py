@@ -9,6 +9,9 @@ from pathlib import Path, PurePath
 
 from charlstm.errors import UserError
 
+RUNS = Path("runs")
+"""The folder of runs, unless another one is given."""
+
 
 def expand_home(path: str | Path) -> Path:
     """The path with a leading ``~`` or ``~user`` replaced by the home folder, if there is one."""

@@ -73,7 +73,8 @@ def fit_table(
     width: int,
     optional: Sequence[str] = (),
 ) -> tuple[list[list[str]], list[str]]:
-    """Fit a table into a width: wrap its cells at spaces, then break long words, then leave out columns.
+    """Fit a table into a width: wrap its cells at spaces, then break long words, then leave out columns. Those in
+    ``optional`` are left out before a word of the first column, such as a name that a user may copy, is broken.
 
     Args:
         rows: the cells, header first; a cell may have several lines.
@@ -92,10 +93,20 @@ def fit_table(
 
     if excess([_width(column) for column in columns]) <= 0:
         return [list(row) for row in rows], []
-    while excess(lowest := [_lowest_width(column) for column in columns]) > 0 and len(columns) > 2:
+
+    def lowest_widths(breaks_words: bool) -> list[int]:
+        first, *others = (_lowest_width(column) for column in columns)
+        return [first if breaks_words else max(first, _longest_word(columns[0])), *others]
+
+    while len(columns) > 2:
         headers = [column[0] for column in columns]
         candidates = [headers.index(name) for name in optional if name in headers[1:]]
+        if excess(lowest_widths(breaks_words=not candidates)) <= 0:
+            break
         omitted.append(columns.pop(candidates[0] if candidates else -1)[0])
+    lowest = lowest_widths(breaks_words=False)
+    if excess(lowest) > 0:
+        lowest = lowest_widths(breaks_words=True)
     if excess(lowest) > 0:
         lowest = [max(_longest_number(cell) for cell in column) for column in columns]
     widths = [_width(column) for column in columns]
@@ -140,6 +151,10 @@ def _break(word: str, width: int) -> list[str]:
                 lines.append("")
             lines[-1] += piece
     return lines
+
+
+def _longest_word(column: Sequence[str]) -> int:
+    return max((text_width(word) for cell in column for word in cell.split()), default=0)
 
 
 def _lowest_width(column: Sequence[str]) -> int:

@@ -48,6 +48,16 @@ def test_optional_columns_are_left_out_first_then_the_last():
     assert fit_table(rows, 5, ["a"])[1] == ["a", "c"]
 
 
+def test_optional_columns_are_left_out_before_a_name_is_broken():
+    name = "a-comparison/a-long-name-of-an-arm-seed1"
+    rows = [["name", "text", "bits", "state"], [name, "words of a text", "1.234", "finished"]]
+    assert fit_table(rows, 60, ["text"]) == ([["name", "bits", "state"], [name, "1.234", "finished"]], ["text"])
+    assert fit_table(rows, 76, ["text"])[0][1] == [name, "words of a\ntext", "1.234", "finished"]
+    broken, omitted = fit_table(rows, 40, ["text"])
+    assert broken[1] == ["a-comparison/a-long-\nname-of-an-arm-seed1", "1.234", "finished"]
+    assert omitted == ["text"]
+
+
 def test_parts_of_the_highest_rank_are_left_out_first():
     parts = [Part("step 5", 2), Part(" epoch 1", 3), Part(" 2.5 bits"), Part("  0:10 left", 1)]
     assert [fit_parts(parts, width).strip() for width in (40, 30, 20, 12, 5)] == [

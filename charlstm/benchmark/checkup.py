@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -22,6 +20,7 @@ from charlstm.errors import UserError
 from charlstm.executors.cpp.build import kernels
 from charlstm.executors.triton.executor import device_refusal
 from charlstm.executors.triton.kernels import launch_error
+from charlstm.files import existing_folder, why_not_writable
 from charlstm.hardware.device import resolve_device, resolve_precision
 from charlstm.hardware.main_memory import format_bytes, free_main_memory
 
@@ -104,14 +103,7 @@ def _memory() -> Check:
 
 def _folder(name: str, folder: Path, remedy: str) -> Check:
     """Whether files can be written into a folder, or into the nearest one above it that exists."""
-    existing = next((one for one in (folder, *folder.absolute().parents) if one.is_dir()), None)
-    if existing is None:
-        return Check(name, f"{folder}: there is no such folder", remedy)
-    try:
-        with tempfile.TemporaryFile(dir=existing):
-            free = shutil.disk_usage(existing).free
-    except OSError as error:
-        return Check(name, f"{folder}: {error.strerror or error}", remedy)
-    if not os.access(existing, os.W_OK):
-        return Check(name, f"{folder}: not writable", remedy)
+    if problem := why_not_writable(folder):
+        return Check(name, problem, remedy)
+    free = shutil.disk_usage(existing_folder(folder)).free
     return Check(name, f"{folder}, {format_bytes(free)} free", "free some space" if free < MIN_DISK else "")

@@ -5,10 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
-from charlstm.cli.options import resume_hint
-
 if TYPE_CHECKING:
     from charlstm.cli.signals import Signals
     from charlstm.comparison.results import Comparison
@@ -27,13 +23,11 @@ def train_arms(
     """Train the runs that are not trained yet, so many at a time; returns the results of all, and the first run of each
     arm."""
     from charlstm import console
-    from charlstm.cli.guard import SavedWork
+    from charlstm.cli.pool import saved_pool
     from charlstm.cli.runs_progress import OneByOne, Several
     from charlstm.cli.train_output import print_corpus
     from charlstm.comparison.arms import ArmComparison
     from charlstm.comparison.training_job import TrainingJob
-    from charlstm.jobs.base import Stopped
-    from charlstm.jobs.pools import make_pool
 
     experiment = ArmComparison(config, folder, title, overwrite)
     jobs = [TrainingJob(trial) for trial in experiment.trials()]
@@ -41,21 +35,16 @@ def train_arms(
     print_corpus(experiment.corpus)
     for line in experiment.describe():
         console.out_wrapped(line)
-    work = SavedWork(folder, "the same command" + (" without --overwrite" if overwrite else ""))
     display = OneByOne if number == 1 and cluster is None else Several
     progress = display(jobs, len(jobs) - len(done), experiment.corpus.vocabulary.unit)
-    try:
-        with make_pool(number, cluster, folder) as pool:
-            if overwrite:
-                experiment.delete_runs()
-                jobs = [TrainingJob(trial) for trial in experiment.trials()]
-            with signals.saving(pool, work), progress:
-                for job in pool.do(jobs, progress.show):
-                    if job.key in done:
-                        console.out(f"[{job.trial.label}] already done")
-    except Stopped:
-        console.out(resume_hint(overwrite))
-        raise typer.Exit(signals.exit_code) from None
+    with saved_pool(signals, number, cluster, folder, overwrite) as pool:
+        if overwrite:
+            experiment.delete_runs()
+            jobs = [TrainingJob(trial) for trial in experiment.trials()]
+        with progress:
+            for job in pool.do(jobs, progress.show):
+                if job.key in done:
+                    console.out(f"[{job.trial.label}] already done")
     runs: dict[str, Path] = {}
     for job in jobs:
         runs.setdefault(job.trial.arm, job.key)

@@ -17,8 +17,9 @@ from charlstm.cli.options import (
     folder_name,
     given_options,
     refuse,
+    repeated_options,
 )
-from charlstm.paths import is_folder, path_exists
+from charlstm.paths import RUNS, is_folder, path_exists
 
 if TYPE_CHECKING:
     from charlstm.api import LoadedRun
@@ -37,6 +38,7 @@ def compare(
         typer.Argument(
             callback=expand_home,
             autocompletion=completion.runs_and_configurations,
+            metavar="COMPARISON|RUN...",
             help="One comparison in YAML, or existing runs: their folders, their names in runs/, or latest.",
         ),
     ],
@@ -55,7 +57,7 @@ def compare(
     ] = None,
     runs: Annotated[
         Path, typer.Option(callback=expand_home, help="Folder that holds the folder of the comparison.")
-    ] = Path("runs"),
+    ] = RUNS,
     overwrite: Annotated[
         bool,
         typer.Option("--overwrite", help="Delete all runs of the comparison first, and train them again."),
@@ -125,9 +127,7 @@ def compare(
         if not isinstance(config, CompareConfig):
             folder = _folder(runs, name or (config.name or paths[0].stem) + ("-quick" if quick else ""), cluster)
             command_line: list[object] = ["compare", paths[0], *(["--quick"] if quick else [])]
-            command_line += ["--name", name] if name else []
-            command_line += [] if runs == Path("runs") else ["--runs", runs]
-            command_line += [part for change in set_ or [] for part in ("--set", change)]
+            command_line += repeated_options(name, runs, set_)
             full = load_comparison(paths[0], list(set_ or [])) if quick else None
             assert not isinstance(full, CompareConfig)
             if dry_run:

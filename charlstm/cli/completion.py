@@ -74,7 +74,8 @@ devices = words("auto", "cpu", "cuda", "cuda:0", "mps")
 
 def runs(context: typer.Context, incomplete: str) -> list[str]:
     """The names of the runs in the folder of ``--runs``, the one trained last first; ``latest`` comes before them."""
-    from charlstm.runs.names import LATEST, RUNS, run_names
+    from charlstm.paths import RUNS
+    from charlstm.runs.names import LATEST, run_names
 
     folder = context.params.get("runs")
     names = list[str]()

@@ -7,19 +7,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from charlstm.cli import completion
 from charlstm.cli.file_arguments import STREAM, output_path, read_bytes, write_bytes
-from charlstm.cli.options import RUN_HELP, RUNS, CheckpointOption, RunsOption, expand_home, load_run
+from charlstm.cli.options import CheckpointOption, RunArgument, RunsOption, load_run
+from charlstm.paths import RUNS
 
 if TYPE_CHECKING:
     from charlstm.compression.codec import Coder, Progress
+    from charlstm.progress_line import ProgressLine
 
 SUFFIX = ".clstm"
 
 
 def compress(
     context: typer.Context,
-    run: Annotated[Path, typer.Argument(callback=expand_home, autocompletion=completion.runs, help=RUN_HELP)],
+    run: RunArgument,
     file: Annotated[str, typer.Argument(metavar="FILE", help="The file to compress; - reads standard input.")],
     output: Annotated[
         str | None,
@@ -116,15 +117,13 @@ def load_coder(context: typer.Context, run: Path, checkpoint: str, runs: Path) -
     return coder_of(loaded.model, loaded.vocabulary, loaded.config, loaded.header.get("counters", {}).get("step", 0))
 
 
-def progress(line: object, size: int) -> Progress:
+def progress(line: ProgressLine, size: int) -> Progress:
     """Shows the progress over a file of ``size`` bytes on a ProgressLine."""
     import time
 
-    from charlstm.progress_line import ProgressLine
     from charlstm.terminal_layout import Part
     from charlstm.units import duration
 
-    assert isinstance(line, ProgressLine)
     start = time.perf_counter()
 
     def show(done: int, total: int) -> None:

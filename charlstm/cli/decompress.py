@@ -10,7 +10,8 @@ import typer
 from charlstm.cli import completion
 from charlstm.cli.compress import SUFFIX, load_coder, progress, speed
 from charlstm.cli.file_arguments import STREAM, output_path, read_bytes, write_bytes
-from charlstm.cli.options import RUNS, CheckpointOption, RunsOption, expand_home
+from charlstm.cli.options import CheckpointOption, RunsOption, expand_home
+from charlstm.paths import RUNS
 
 
 def decompress(
@@ -20,6 +21,7 @@ def decompress(
         typer.Argument(
             callback=expand_home,
             autocompletion=completion.runs,
+            metavar="RUN",
             help="The run or checkpoint file that compressed the file.",
         ),
     ],

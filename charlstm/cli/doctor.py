@@ -8,12 +8,11 @@ from typing import Annotated
 import typer
 
 from charlstm.cli.options import expand_home
+from charlstm.paths import RUNS
 
 
 def doctor(
-    runs: Annotated[Path, typer.Option(callback=expand_home, help="Folder in which runs are to be written.")] = Path(
-        "runs"
-    ),
+    runs: Annotated[Path, typer.Option(callback=expand_home, help="Folder in which runs are to be written.")] = RUNS,
     json_: Annotated[bool, typer.Option("--json", help="Print the checks as JSON.")] = False,
 ) -> None:
     """Report what this machine has and lacks for training, and what to do about it.

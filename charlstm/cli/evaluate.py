@@ -9,17 +9,18 @@ import typer
 
 from charlstm.cli import completion
 from charlstm.cli.options import (
-    RUN_HELP,
-    RUNS,
     CheckpointOption,
     DeviceOption,
+    RunArgument,
     RunsOption,
     check_choice,
     expand_home,
     find_run,
+    output_folder,
     refuse,
 )
 from charlstm.cli.text_arguments import file_argument, unless_text_is_given
+from charlstm.paths import RUNS
 
 if TYPE_CHECKING:
     from charlstm.api import LoadedRun
@@ -33,7 +34,7 @@ MAX_NATS = 700.0
 
 def evaluate(
     context: typer.Context,
-    run: Annotated[Path, typer.Argument(callback=expand_home, autocompletion=completion.runs, help=RUN_HELP)],
+    run: RunArgument,
     text: Annotated[
         str | None,
         typer.Option(metavar="FILE", help="Text file to score instead of a split; - reads standard input."),
@@ -162,6 +163,9 @@ def evaluate(
     else:
         refuse(context, "with --text, all of which is scored", "split")
     run = find_run(context, run, checkpoint, device, runs)
+    name = f"{split} split" if text is None else text
+    page = f"surprise/{split if text is None else Path(text).stem}"
+    page_folder = output_folder("--output", output, run, page) if map_ else None
 
     from charlstm.api import load
     from charlstm.cli.evaluate_map import write_map
@@ -179,7 +183,6 @@ def evaluate(
         )
     with unless_text_is_given():
         content = loaded.corpus().split(split) if text is None else _read(loaded, text, unknown)
-    name = f"{split} split" if text is None else text
     if lengths:
         if isinstance(content, Documents):
             if content.is_running_text:
@@ -206,7 +209,7 @@ def evaluate(
     if not result.nats < MAX_NATS:
         raise UserError(f"{name}: {result.nats:.3g} nats per character: the model's weights are too large to be used")
     unit = loaded.vocabulary.unit
-    shown = write_map(loaded, scored, nats, name, output, run) if map_ else None
+    shown = None if page_folder is None else write_map(loaded, scored, nats, name, page_folder, run)
     if json_:
         record = {
             "text": name,

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from charlstm.run_report.baselines import Baseline
     from charlstm.run_report.surprise import Surprise
 
-FOLDER = "surprise"
 ON_TERMINAL = 2_000
 """Characters of a text that a terminal shows, the first ones; the page shows more."""
 
@@ -58,7 +57,7 @@ class Map(NamedTuple):
 
 
 def write_map(
-    loaded: LoadedRun, content: Text, nats: npt.NDArray[np.float32], name: str, output: Path | None, run: Path
+    loaded: LoadedRun, content: Text, nats: npt.NDArray[np.float32], name: str, folder: Path, run: Path
 ) -> Map:
     """Write the page of a text whose characters cost ``nats`` each. Raises UserError if that fails."""
     from charlstm.errors import UserError
@@ -74,7 +73,5 @@ def write_map(
         except UserError as error:
             missing = str(error)
     words = ["--split", name.split()[0]] if name.endswith(" split") else ["--text", name]
-    folder = run.parent if loaded.directory is None else loaded.directory.path
-    folder = output or folder / FOLDER / Path(words[1]).stem
     page = write_page(scored, predictors, Path(loaded.name).name, folder, command("evaluate", run, *words, "--map"))
     return Map(scored, predictors, missing, page)

@@ -10,16 +10,17 @@ import typer
 from charlstm.cli import completion
 from charlstm.cli.options import (
     RUN_HELP,
-    RUNS,
     CheckpointOption,
     RunsOption,
+    check_writable,
     expand_home,
+    find_run,
     given_options,
-    load_run,
     refuse,
 )
 from charlstm.cli.text_arguments import REMOVE, TEXT_HELP, check_known, text_argument
 from charlstm.exports.formats import DEFAULT, FORMATS, check_format, target
+from charlstm.paths import RUNS
 
 if TYPE_CHECKING:
     from charlstm.exports.export import Exported
@@ -32,6 +33,7 @@ def export(
         typer.Argument(
             callback=expand_home,
             autocompletion=completion.runs,
+            metavar="RUN",
             help=f"{RUN_HELP[:-1]}, or a folder exported with --to hub.",
         ),
     ],
@@ -74,20 +76,25 @@ def export(
     if out is None:
         refuse(context, "without --out", "overwrite")
     check_format(to, out, overwrite)
-    loaded = load_run(context, run, checkpoint, runs)
+    found = find_run(context, run, checkpoint, "cpu", runs)
 
+    from charlstm.runs.names import home_folder
+
+    home = home_folder(found)
+    name = home.resolve().name
+    path = target(to, out, home, name, overwrite)
+    check_writable(path if FORMATS[to].is_folder else path.parent, "name another path: --out PATH")
+
+    from charlstm.api import load
     from charlstm.exports.export import write_export
-    from charlstm.paths import is_folder
     from charlstm.text.decoding import decode
 
+    loaded = load(found, checkpoint, "cpu")
     encoding = loaded.config.corpus.encoding
     beginning = None
     if prime is not None:
         beginning = text_argument("--prime", prime, lambda content, name: decode(content, encoding, name))
         check_known("--prime", prime, loaded.prepare(beginning), loaded.vocabulary, REMOVE)
-    home = loaded.directory.path if loaded.directory is not None else run if is_folder(run) else run.parent
-    name = home.resolve().name
-    path = target(to, out, home, name, overwrite)
     exported = write_export(loaded, to, path, name, run, beginning)
     if json_:
         _print_json(exported, to, loaded.vocabulary.unit)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from charlstm.cli.options import check_writable
 from charlstm.paths import expand_home, is_folder
 
 STREAM = "-"
@@ -34,6 +35,7 @@ def output_path(given: str, overwrite: bool) -> Path | None:
         raise UserError(f"{path}: this is a folder: give --output the name of a file")
     if not is_folder(path.parent):
         raise UserError(f"{path}: there is no folder {path.parent}")
+    check_writable(path.parent, "name another file: --output FILE")
     if os.path.lexists(path) and not overwrite:
         raise UserError(f"{path}: this file exists: replace it with --overwrite, or write another with --output")
     return path

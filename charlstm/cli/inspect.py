@@ -13,7 +13,6 @@ import typer
 from charlstm import paths
 from charlstm.cli import completion
 from charlstm.cli.options import (
-    RUNS,
     CheckpointOption,
     DeviceOption,
     RunsOption,
@@ -21,6 +20,7 @@ from charlstm.cli.options import (
     expand_home,
     find_run,
     given_options,
+    output_folder,
     refuse,
 )
 from charlstm.cli.text_arguments import (
@@ -32,6 +32,7 @@ from charlstm.cli.text_arguments import (
     unless_text_is_given,
 )
 from charlstm.inspection import CHARACTERS, CONTEXT
+from charlstm.paths import RUNS
 
 if TYPE_CHECKING:
     from charlstm.api import LoadedRun
@@ -126,14 +127,19 @@ def inspect(
         refuse(context, "without --text", "unknown")
     if unit is None:
         refuse(context, "without --unit", "layer", "part", "set_", "prime", "length", "temperature")
-        paths_of_runs = _different([find_run(context, run, checkpoint, device, runs) for run in named])
+        from charlstm.runs.names import distinct_names
+
+        paths_of_runs = [find_run(context, run, checkpoint, device, runs) for run in named]
+        names = distinct_names(paths_of_runs)
         words = [*paths_of_runs, *(word for option in _given(context) for word in option)]
+        page = "-".join([FOLDER, *(path.resolve().name for path in paths_of_runs[1:])])
+        folder = output_folder("--output", output, paths_of_runs[0], page)
 
         from charlstm.api import load
 
-        loaded = {path: load(path, checkpoint, device) for path in paths_of_runs}
+        loaded = {name: load(path, checkpoint, device) for name, path in zip(names, paths_of_runs, strict=True)}
         first = _text(next(iter(loaded.values())), text, characters, skip)
-        _write_page(loaded, first, context_, output, seed, words, json_)
+        _write_page(loaded, first, context_, folder, seed, words, json_)
         return
     refuse(context, "with --unit, which makes no page", "output", "context_")
     if len(named) > 1:
@@ -161,15 +167,6 @@ class Held(NamedTuple):
     text: Callable[[], InspectedText]
 
 
-def _different(runs: list[Path]) -> list[Path]:
-    """The runs. Raises UserError if one is given twice."""
-    from charlstm.errors import UserError
-
-    if len({path.resolve() for path in runs}) < len(runs):
-        raise UserError("the same run is named twice: name each run once")
-    return runs
-
-
 def _given(context: typer.Context) -> list[tuple[str, str]]:
     """The options on the command line that a page depends on, to be shown in it."""
     names = ("text", "characters", "context_", "seed", "unknown", "checkpoint")
@@ -177,10 +174,10 @@ def _given(context: typer.Context) -> list[tuple[str, str]]:
 
 
 def _write_page(
-    loaded: dict[Path, LoadedRun],
+    loaded: dict[str, LoadedRun],
     text: InspectedText,
     lags: int,
-    output: Path | None,
+    folder: Path,
     seed: int,
     words: list[object],
     json_: bool,
@@ -193,15 +190,11 @@ def _write_page(
     from charlstm.paths import command
     from charlstm.progress_line import ProgressLine
 
-    names = [path.resolve().name for path in loaded]
-    if len(set(names)) < len(names):
-        names = [str(path) for path in loaded]
-    (path, first), *_ = loaded.items()
-    others = list(loaded)[1:]
+    first = next(iter(loaded.values()))
     inspections = []
     stages = list[tuple[str, str]]()
     with ProgressLine(on_stderr=True) as line:
-        for number, (run, name) in enumerate(zip(loaded.values(), names, strict=True)):
+        for number, (name, run) in enumerate(loaded.items()):
 
             def show(fraction: float, stage: str, number: int = number, name: str = name) -> None:
                 is_new = stages[-1:] != [(name, stage)]
@@ -211,7 +204,6 @@ def _write_page(
 
             passage = text if number == 0 else same_text(first, text, run, name)
             inspections.append(inspect_run(run, name, passage, lags, seed, on_stage=show))
-    folder = output or _folder(path, first) / "-".join([FOLDER, *(path.resolve().name for path in others)])
     files = write_page(inspections, folder, command("inspect", *words))
     if json_:
         console.out_json({one.name: [score_record(score) for score in one.scores] for one in inspections})
@@ -220,11 +212,6 @@ def _write_page(
         of_interest = [score.sentence() for score in one.scores if score.is_represented]
         console.out_wrapped(f"{one.name}: " + ("; ".join(of_interest) or "no unit of interest"))
     console.out(f"page: {files[0]}")
-
-
-def _folder(path: Path, run: LoadedRun) -> Path:
-    """The folder of a run, or that of a checkpoint file without one."""
-    return path.parent if run.directory is None else run.directory.path
 
 
 def _text(run: LoadedRun, text: str | None, characters: int, skip: bool) -> InspectedText:
@@ -250,29 +237,29 @@ def _sample_held(
     """Print a text by the unchanged model, and one with a unit held."""
     from charlstm import console
     from charlstm.generation import Sampling
-    from charlstm.inspection.forcing import Force, check_unit, sample_forced
+    from charlstm.inspection.clamping import Clamp, check_unit, sample_clamped
     from charlstm.inspection.inspect import first_document
     from charlstm.inspection.unit_scores import Unit
     from charlstm.text import decoding
 
     unit = Unit(held.part or run.model.recurrent.cell.state[-1], held.layer - 1, held.number)
     check_unit(run.model, unit)
-    force = Force(unit, _value(run, held, unit))
+    clamp = Clamp(unit, _value(run, held, unit))
     encoding = run.config.corpus.encoding
     given = text_argument("--prime", prime, lambda content, name: decoding.decode(content, encoding, name))
     step = -1 if run.model.direction == "backward" else 1
     given = run.prepare(given)
     check_known("--prime", prime, given, run.vocabulary, REMOVE)
     ids = run.vocabulary.encode(given).tolist()[::step]
-    sampled = sample_forced(run.model, ids, length, Sampling(temperature), seed, [None, force])
+    sampled = sample_clamped(run.model, ids, length, Sampling(temperature), seed, [None, clamp])
     written = [first_document(run, run.vocabulary.decode(more[::step])) for more in sampled]
     unchanged, changed = (given + text if step == 1 else text + given for text in written)
     if json_:
-        record = {**asdict(unit), "layer": held.layer, "value": force.value}
+        record = {**asdict(unit), "layer": held.layer, "value": clamp.value}
         console.out_json({**record, "unchanged": unchanged, "held": changed})
         return
     console.out(f"unchanged:\n{unchanged}\n")
-    console.out(f"{unit} held at {force.value:.3g}:\n{changed}")
+    console.out(f"{unit} held at {clamp.value:.3g}:\n{changed}")
 
 
 def _value(run: LoadedRun, held: Held, unit: Unit) -> float:

@@ -7,10 +7,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-import typer
-
-from charlstm.cli.options import resume_hint
-
 if TYPE_CHECKING:
     from charlstm.cli.signals import Signals
     from charlstm.config import MemoryConfig
@@ -30,11 +26,9 @@ def run_memory_comparison(
 ) -> None:
     """Run the remaining jobs, and report. The first ending signal saves the runs in training and exits."""
     from charlstm import console
-    from charlstm.cli.guard import SavedWork
+    from charlstm.cli.pool import saved_pool
     from charlstm.cli.steps_progress import show_steps
     from charlstm.comparison.tables import BOUNDS, untested_claims, verdict_rows
-    from charlstm.jobs.base import Stopped
-    from charlstm.jobs.pools import make_pool
     from charlstm.jobs.processes import default_number
     from charlstm.memory.comparison import MemoryComparison
     from charlstm.memory.overwriting import delete_results
@@ -44,22 +38,19 @@ def run_memory_comparison(
         return MemoryComparison(config, folder, folder.name, command_line, only, keep, full)
 
     comparison = None if overwrite else make_comparison()
-    work = SavedWork(folder, "the same command" + (" without --overwrite" if overwrite else ""))
     with console.as_log():
         for line in _plan(config, folder, only, full)[0] if comparison is None else comparison.describe():
             console.out_wrapped(line)
         again = "all are repeated" if overwrite else "complete ones are not repeated"
         console.out_wrapped(f"runs and measurements in {folder}: {again}")
-        try:
-            pool = make_pool(jobs or default_number(), cluster, folder)
-            with pool, signals.saving(pool, work), ProgressLine() as live:
-                if comparison is None:  # only now, when there is somebody to train the runs again
-                    delete_results(config, folder, only, full)
-                    comparison = make_comparison()
-                show_steps(comparison.run(pool), live)
-        except Stopped:
-            console.out(resume_hint(overwrite))
-            raise typer.Exit(signals.exit_code) from None
+        with (
+            saved_pool(signals, jobs or default_number(), cluster, folder, overwrite) as pool,
+            ProgressLine() as live,
+        ):
+            if comparison is None:  # only now, when there is somebody to train the runs again
+                delete_results(config, folder, only, full)
+                comparison = make_comparison()
+            show_steps(comparison.run(pool), live)
     files, document = comparison.write(folder / "report")
     if rows := verdict_rows(document.verdicts):
         console.table(rows, comparison.title, prose=True, optional=["criterion", BOUNDS, "measured"])

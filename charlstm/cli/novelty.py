@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from charlstm.cli import completion
-from charlstm.cli.options import RUN_HELP, RUNS, CheckpointOption, RunsOption, expand_home, load_run, refuse
+from charlstm.cli.options import CheckpointOption, RunArgument, RunsOption, load_run, refuse
 from charlstm.cli.text_arguments import file_argument
+from charlstm.paths import RUNS
 
 if TYPE_CHECKING:
     from charlstm.api import LoadedRun
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
 def novelty(
     context: typer.Context,
-    run: Annotated[Path, typer.Argument(callback=expand_home, autocompletion=completion.runs, help=RUN_HELP)],
+    run: RunArgument,
     file: Annotated[
         str | None,
         typer.Argument(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,13 +10,13 @@ import typer
 
 from charlstm import paths
 from charlstm.cli import completion
+from charlstm.paths import RUNS
 from charlstm.spelling import near
 
 if TYPE_CHECKING:
     from charlstm.api import LoadedRun
 
 RUN_HELP = "A run: its folder, its name in runs/, or latest for the one trained last; or a checkpoint file."
-RUNS = Path("runs")
 
 
 def expand_home(given: Any) -> Any:
@@ -25,6 +26,9 @@ def expand_home(given: Any) -> Any:
     return given if given is None else [paths.expand_home(path) for path in given]
 
 
+RunArgument = Annotated[
+    Path, typer.Argument(callback=expand_home, metavar="RUN", autocompletion=completion.runs, help=RUN_HELP)
+]
 RunsOption = Annotated[
     Path, typer.Option(callback=expand_home, help="Folder in which the names of runs are looked up.")
 ]
@@ -118,9 +122,31 @@ def load_run(context: typer.Context, run: Path, checkpoint: str, runs: Path) -> 
     return load(path, checkpoint, "cpu")
 
 
-def resume_hint(overwrite: bool) -> str:
-    """The message of an interrupted comparison; what ``--overwrite`` deletes is already deleted."""
-    return f"saved; to resume, run the same command{' without --overwrite' if overwrite else ' again'}"
+def output_folder(option: str, given: Path | None, run: Path, name: str) -> Path:
+    """The folder to write a page into, by default the one of this name in that of the run.
+
+    Raises UserError, before anything is computed, if nothing can be written there.
+    """
+    from charlstm.runs.names import home_folder
+
+    folder = home_folder(run) / name if given is None else given
+    check_writable(folder, f"choose another folder: {option} FOLDER")
+    return folder
+
+
+def check_writable(folder: Path, remedy: str) -> None:
+    """Raises UserError if no file can be written into a folder, which need not exist."""
+    from charlstm.errors import UserError
+    from charlstm.files import why_not_writable
+
+    if problem := why_not_writable(folder):
+        raise UserError(f"cannot write into {problem}. To write elsewhere, {remedy}")
+
+
+def repeated_options(name: str | None, runs: Path, changes: Sequence[str] | None) -> list[object]:
+    """The options ``--set``, ``--name`` and ``--runs`` of a command line that does the same again."""
+    words: list[object] = [word for change in changes or () for word in ("--set", change)]
+    return [*words, *(["--name", name] if name else []), *([] if runs == RUNS else ["--runs", runs])]
 
 
 def folder_name(name: str) -> str:
@@ -142,6 +168,7 @@ def check_png(option: str, path: Path) -> None:
         raise UserError(f"{option} {path}: the chart is a PNG file: give it a name that ends in .png")
     if not paths.is_folder(path.parent):
         raise UserError(f"{option} {path}: there is no folder {path.parent}")
+    check_writable(path.parent, f"name another file: {option} FILE.png")
     try:
         path.lstat()
     except FileNotFoundError:

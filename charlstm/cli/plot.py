@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from charlstm.cli import completion
-from charlstm.cli.options import RUNS, RunsOption, check_choice, check_png, expand_home, find_folder, refuse
+from charlstm.cli.options import RunsOption, check_choice, check_png, expand_home, find_folder, refuse
+from charlstm.paths import RUNS
 
 POLL = 2.0  # seconds
 ALONG = ("characters", "seconds", "steps")
@@ -56,6 +57,7 @@ def plot(
     from charlstm import console
     from charlstm.errors import UserError
     from charlstm.runs.directory import RunDirectory
+    from charlstm.runs.names import distinct_names
 
     check_choice("--along", along, *ALONG)
     if tensorboard:
@@ -64,8 +66,7 @@ def plot(
         refuse(context, "without --tensorboard", "follow")
         check_png("--output", output)
     directories = [RunDirectory(find_folder(context, run, runs)) for run in named]
-    if len({directory.path.resolve() for directory in directories}) < len(directories):
-        raise UserError("the same run is named twice: name each run once")
+    names = distinct_names([directory.path for directory in directories])
     configs = [directory.config() for directory in directories]
     if tensorboard:
         _write_event_files([directory.path for directory in directories], follow)
@@ -76,9 +77,6 @@ def plot(
 
     from charlstm.run_report.curves import read_curves, several_curves
 
-    names = [directory.path.resolve().name for directory in directories]
-    if len(set(names)) < len(names):
-        names = [str(directory.path) for directory in directories]
     curves = {name: read_curves(directory.metrics()) for name, directory in zip(names, directories, strict=True)}
     if len({curve.is_pseudo_likelihood for curve in curves.values() if len(curve.evaluations)}) > 1:
         raise UserError("a pseudo-likelihood is not comparable with a likelihood: plot these runs separately")

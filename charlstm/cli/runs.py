@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from charlstm.cli.options import expand_home
+from charlstm.paths import RUNS
 
 if TYPE_CHECKING:
     from charlstm.runs.listing import RunSummary
@@ -19,9 +20,7 @@ AGES = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
 def runs(
-    runs: Annotated[Path, typer.Option(callback=expand_home, help="Folder that holds the folders of the runs.")] = Path(
-        "runs"
-    ),
+    runs: Annotated[Path, typer.Option(callback=expand_home, help="Folder that holds the folders of the runs.")] = RUNS,
     all_: Annotated[bool, typer.Option("--all", help="List the runs of comparisons, too, as COMPARISON/RUN.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print the runs as JSON.")] = False,
 ) -> None:
@@ -34,7 +33,6 @@ def runs(
     from charlstm.errors import UserError
     from charlstm.paths import is_folder, path_exists
     from charlstm.runs.listing import list_runs
-    from charlstm.runs.names import RUNS
 
     if not is_folder(runs) and (runs != RUNS or path_exists(runs)):
         raise UserError(

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
-from charlstm.cli import completion
 from charlstm.cli import sample_options as options
 from charlstm.cli.interactive.command import write_together
 from charlstm.cli.options import (
-    RUN_HELP,
-    RUNS,
     CheckpointOption,
     DeviceOption,
+    RunArgument,
     RunsOption,
     check_choice,
-    expand_home,
     find_run,
     given_options,
 )
@@ -25,6 +21,7 @@ from charlstm.cli.sample_checks import check_options, check_pattern, check_runs_
 from charlstm.cli.sample_ends import note_unended, until_argument
 from charlstm.cli.temperatures import parse_temperatures
 from charlstm.cli.text_arguments import MAX_PROMPT_BYTES, check_known, file_argument, text_argument
+from charlstm.paths import RUNS
 
 if TYPE_CHECKING:
     from charlstm.api import LoadedRun
@@ -32,7 +29,7 @@ if TYPE_CHECKING:
 
 def sample(
     context: typer.Context,
-    run: Annotated[Path, typer.Argument(callback=expand_home, autocompletion=completion.runs, help=RUN_HELP)],
+    run: RunArgument,
     prime: options.Prime = "",
     suffix: options.Suffix = "",
     infill: options.Infill = None,

@@ -8,8 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from charlstm.cli import completion
-from charlstm.cli.options import ClusterOption, check_choice, expand_home, folder_name, refuse, resume_hint
-from charlstm.paths import command, path_exists
+from charlstm.cli.options import (
+    ClusterOption,
+    check_choice,
+    expand_home,
+    folder_name,
+    refuse,
+    repeated_options,
+)
+from charlstm.paths import RUNS, command, path_exists
 
 if TYPE_CHECKING:
     from charlstm.cli.signals import Signals
@@ -43,9 +50,7 @@ def sweep(
         str | None,
         typer.Option(help="Name of the sweep. Default: the value of name in the file, else the file's name."),
     ] = None,
-    runs: Annotated[Path, typer.Option(callback=expand_home, help="Folder that holds the folder of the sweep.")] = Path(
-        "runs"
-    ),
+    runs: Annotated[Path, typer.Option(callback=expand_home, help="Folder that holds the folder of the sweep.")] = RUNS,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Delete all runs of the sweep first, and train them again.")
     ] = False,
@@ -99,33 +104,23 @@ def sweep(
             say(line)
         planned.prepare()
         _train(context.obj, planned, jobs, cluster, json_)
-    words: list[object] = ["sweep", path, *(["--name", name] if name else [])]
-    words += [] if runs == Path("runs") else ["--runs", runs]
-    words += [part for change in set_ or [] for part in ("--set", change)]
-    _print_result(planned, command(*words), json_)
+    _print_result(planned, command("sweep", path, *repeated_options(name, runs, set_)), json_)
 
 
 def _train(signals: Signals, sweep: Sweep, jobs: int | None, cluster: str | None, on_stderr: bool) -> None:
     """Train what is missing. The first ending signal saves the runs in training and exits."""
     from charlstm import console
-    from charlstm.cli.guard import SavedWork
+    from charlstm.cli.pool import saved_pool
     from charlstm.cli.steps_progress import show_steps
-    from charlstm.jobs.base import Stopped
-    from charlstm.jobs.pools import make_pool
     from charlstm.jobs.processes import default_number
     from charlstm.progress_line import ProgressLine
 
-    work = SavedWork(sweep.folder, "the same command" + (" without --overwrite" if sweep.overwrite else ""))
-    try:
-        with (
-            make_pool(jobs or default_number(), cluster, sweep.folder) as pool,
-            signals.saving(pool, work),
-            ProgressLine(on_stderr=on_stderr) as live,
-        ):
-            show_steps(sweep.run(pool), live)
-    except Stopped:
-        (console.note if on_stderr else console.out)(resume_hint(sweep.overwrite))
-        raise typer.Exit(signals.exit_code) from None
+    say = console.note if on_stderr else console.out
+    with (
+        saved_pool(signals, jobs or default_number(), cluster, sweep.folder, sweep.overwrite, say) as pool,
+        ProgressLine(on_stderr=on_stderr) as live,
+    ):
+        show_steps(sweep.run(pool), live)
 
 
 def _plan(sweep: Sweep) -> list[str]:

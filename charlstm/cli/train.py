@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from charlstm.cli import completion
-from charlstm.cli.options import expand_home, refuse
+from charlstm.cli.options import expand_home, refuse, repeated_options
+from charlstm.paths import RUNS
 
 if TYPE_CHECKING:
     from charlstm.cli.signals import Signals
@@ -78,9 +79,7 @@ def train(
             "network, and its vocabulary with the new characters of the text.",
         ),
     ] = None,
-    runs: Annotated[Path, typer.Option(callback=expand_home, help="Folder that holds the folder of the run.")] = Path(
-        "runs"
-    ),
+    runs: Annotated[Path, typer.Option(callback=expand_home, help="Folder that holds the folder of the run.")] = RUNS,
     resume: Annotated[bool, typer.Option("--resume", help="Resume the run from its last checkpoint.")] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Delete an existing run of the same name first.")
@@ -164,17 +163,22 @@ def train(
         start = None if plan.start is None else plan.start.run
         if "corpus" in chosen:
             corpus = load_shared_corpus(group, settings, config_file)
-        if not dry_run:
+
+        def print_settings() -> None:
             print_corpus(corpus)
-            print_chosen(settings, chosen)
+            if not dry_run:  # which prints all settings
+                print_chosen(settings, chosen)
             print_chosen_by(settings, chosen, corpus)
             print_held_out(settings, chosen)
             if start is not None:
                 print_start(start, settings, corpus)
+
+        if not dry_run:
+            print_settings()
         if range_test:
             from charlstm.cli.range_test import run_range_test
 
-            run_range_test(settings, corpus, runs, ["train", *given, *_changes(overrides, name, runs)])
+            run_range_test(settings, corpus, runs, ["train", *given, *repeated_options(name, runs, overrides)])
             return 0
         with group.sync_errors():
             trainer = Trainer(settings, corpus, plan.directory, group)
@@ -187,11 +191,7 @@ def train(
             )
         if dry_run:
             console.out(dump_yaml(settings))
-            print_corpus(corpus)
-            print_chosen_by(settings, chosen, corpus)
-            print_held_out(settings, chosen)
-            if start is not None:
-                print_start(start, settings, corpus)
+            print_settings()
             print_plan(trainer)
             print_hints(trainer)
             return 0
@@ -232,12 +232,6 @@ def check_options(context: typer.Context, given: Given, changes: list[str]) -> N
         refuse(context, reason, *given.fixed)
         if "name" in changed:
             raise UserError(f"--set name has no effect {reason}")
-
-
-def _changes(overrides: list[str], name: str | None, runs: Path) -> list[object]:
-    """The options of a command line that trains with these settings."""
-    words: list[object] = [word for override in overrides for word in ("--set", override)]
-    return [*words, *(["--name", name] if name else []), *([] if runs == Path("runs") else ["--runs", runs])]
 
 
 def _run(signals: Signals, trainer: Trainer, resume: bool, overwrite: bool) -> int:

@@ -21,6 +21,7 @@ from charlstm.paths import path_exists
 from charlstm.report.writer import REPORT
 from charlstm.runs.contents import why_no_run
 from charlstm.runs.metrics import whole_split_nats
+from charlstm.runs.names import distinct_names
 from charlstm.text.corpus import Corpus
 from charlstm.training.gap_advice import gap_advice
 
@@ -103,8 +104,10 @@ def _sample(run: LoadedRun, corpus: Corpus | None) -> str:
 def compare_runs(paths: Sequence[Path]) -> Comparison:
     """Compare existing runs, each as a separate arm; a single run is allowed.
 
-    Raises UserError if two runs were not trained on the same text with the same split: their scores are not comparable.
+    Raises UserError if a run is given twice, or if two were not trained on the same text with the same split: their
+    scores are not comparable.
     """
+    labels = distinct_names(paths)
     results = [read_run(path, path.resolve().name, is_compared=len(paths) > 1) for path in paths]
     first = results[0][1]
     for path, (_, run) in zip(paths, results, strict=True):
@@ -113,10 +116,6 @@ def compare_runs(paths: Sequence[Path]) -> Comparison:
                 f"{paths[0]} and {path} were not trained on the same text with the same split: "
                 "their held-out scores are not comparable"
             )
-    names = [result.name for result, _ in results]
-    labels = [name if names.count(name) == 1 else str(path) for name, path in zip(names, paths, strict=True)]
-    if len(set(labels)) < len(labels):
-        raise UserError("the same run is named twice: name each run once")
     return Comparison(
         title=" against ".join(labels),
         arms=[Arm(label, [result]) for label, (result, _) in zip(labels, results, strict=True)],

@@ -1,4 +1,4 @@
-"""Inspect a run on a text: record it, find the units of interest, and see what its predictions lean on."""
+"""Inspect a run on a text: record it, find the units of interest, and see what its predictions depend on."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from charlstm.errors import UserError
 from charlstm.evaluation.score import OnProgress
 from charlstm.generation import Sampling
 from charlstm.inspection import CHARACTERS, CONTEXT
+from charlstm.inspection.attribution import Attribution, gradient_norms, mean_by_distance, measure_attribution
+from charlstm.inspection.clamping import Clamp, sample_clamped
 from charlstm.inspection.errors import Errors, find_errors
-from charlstm.inspection.forcing import Force, sample_forced
-from charlstm.inspection.leaning import Leaning, gradient_norms, leaning, mean_by_distance
 from charlstm.inspection.passages import InspectedText, encode_text, text_of_run
 from charlstm.inspection.recording import Recording, record
 from charlstm.inspection.text_features import Feature, answer_features, find_features
@@ -30,7 +30,7 @@ from charlstm.training.initial_state import untrained_model
 
 Ids: TypeAlias = npt.NDArray[np.integer]
 
-FORCED_UNITS, FORCED_LENGTH, TEMPERATURE = 4, 300, 0.6
+CLAMPED_UNITS, CLAMPED_LENGTH, TEMPERATURE = 4, 300, 0.6
 UNTRAINED = 1000
 """Characters of the text, from its beginning, on which the gradient of the untrained network is measured."""
 LOW, HIGH = 0.02, 0.98
@@ -38,7 +38,7 @@ LOW, HIGH = 0.02, 0.98
 
 
 @dataclass(frozen=True)
-class ForcedUnit:
+class ClampedUnit:
     """Texts that were sampled with the same random numbers: unchanged, with a unit held low, and held high. Where only
     answers count, they are a question and its answer."""
 
@@ -56,11 +56,11 @@ class Inspection:
     source      where the text is from
     recording   what the model computed: surprise, predictions, states and gates
     features    features of the text, and ``scores``: the units that represent them
-    leaning     how much each prediction depends on each character before it; None if it was not measured
+    attribution   how much each prediction depends on each character before it; None if it was not measured
     untrained_gradient   the mean norms of the gradient of the network at initialization by distance, [K]; empty if it
                 is not known
     errors      where the model errs
-    forced      what the units of interest do to sampled text
+    clamped     what the units of interest do to sampled text
     """
 
     run: LoadedRun
@@ -69,10 +69,10 @@ class Inspection:
     recording: Recording
     features: list[Feature]
     scores: list[FeatureScore]
-    leaning: Leaning | None
+    attribution: Attribution | None
     untrained_gradient: list[float]
     errors: Errors
-    forced: list[ForcedUnit]
+    clamped: list[ClampedUnit]
 
     def write(self, folder: str | Path) -> Path:
         """Write the page, its plots and report.json into a folder, and return the path of the page.
@@ -143,8 +143,8 @@ def inspect_run(
     scores = score_units(features, recording.states, text.ids, seed=seed, is_backward=recording.is_backward)
     lags, measured, untrained = min(context, len(text.ids) - 1), None, list[float]()
     if lags:
-        progress = stage(0.1, 0.7, "measuring what predictions lean on")
-        measured = leaning(run.model, recording, lags, seed=seed, on_progress=progress)
+        progress = stage(0.1, 0.7, "measuring what predictions depend on")
+        measured = measure_attribution(run.model, recording, lags, seed=seed, on_progress=progress)
         if (model := _untrained(run)) is not None:
             stage(0.7, 0.8, "measuring the gradient before training")
             untrained = _beginning_gradient(model, text, lags)
@@ -153,8 +153,8 @@ def inspect_run(
     progress = stage(0.8, 0.95, what)
     errors = find_errors(recording, features, run.vocabulary, training_text, progress)
     progress = stage(0.95, 1.0, "sampling with units held")
-    forced = _force(run, recording, scores, question, seed, progress)
-    return Inspection(run, name, text.source, recording, features, scores, measured, untrained, errors, forced)
+    clamped = _clamp(run, recording, scores, question, seed, progress)
+    return Inspection(run, name, text.source, recording, features, scores, measured, untrained, errors, clamped)
 
 
 def _untrained(run: LoadedRun) -> LanguageModel | None:
@@ -211,30 +211,30 @@ def _question(text: InspectedText) -> tuple[list[int], int]:
     return [], 0
 
 
-def _force(
+def _clamp(
     run: LoadedRun,
     recording: Recording,
     scores: list[FeatureScore],
     question: tuple[list[int], int] | None,
     seed: int,
     on_progress: OnProgress,
-) -> list[ForcedUnit]:
+) -> list[ClampedUnit]:
     """Sample with the units of interest held low and high: the answer to a question if there is one, else a text.
     Units that make the network diverge are left out."""
-    forced, sampling = list[ForcedUnit](), Sampling(temperature=TEMPERATURE)
+    clamped, sampling = list[ClampedUnit](), Sampling(temperature=TEMPERATURE)
     step = -1 if recording.is_backward else 1
-    prime, length = question or ([], FORCED_LENGTH)
-    units = top_units(scores, FORCED_UNITS)
+    prime, length = question or ([], CLAMPED_LENGTH)
+    units = top_units(scores, CLAMPED_UNITS)
     for number, (feature, unit) in enumerate(units):
         on_progress(number / len(units))
         values = recording.states[unit.part][:, unit.layer, unit.unit]
         low, high = (float(np.quantile(values, q)) for q in (LOW, HIGH))
-        forces = [None, Force(unit, low), Force(unit, high)]
+        clamps = [None, Clamp(unit, low), Clamp(unit, high)]
         try:
-            sampled = sample_forced(run.model, prime, length, sampling, seed, forces)
+            sampled = sample_clamped(run.model, prime, length, sampling, seed, clamps)
         except UserError:  # the probabilities are NaN
             continue
         texts = [first_document(run, run.vocabulary.decode(ids[::step])) for ids in sampled]
         unchanged, held_low, held_high = (run.vocabulary.decode(np.array(prime, np.int64)) + text for text in texts)
-        forced.append(ForcedUnit(feature, unit, low, high, (unchanged, held_low, held_high)))
-    return forced
+        clamped.append(ClampedUnit(feature, unit, low, high, (unchanged, held_low, held_high)))
+    return clamped

@@ -161,7 +161,7 @@ async function describe(ticket) {
   $("top").replaceChildren(...list);
   $("values").replaceChildren(...facts);
   announce(`${$("character").textContent}: ${$("surprise").textContent}; ${facts.map((fact) => fact.textContent).join(" ")}`);
-  await describeLeaning(ticket);
+  await describeAttribution(ticket);
 }
 let announcement = 0;
 function announce(words) {  // once the keys rest
@@ -170,11 +170,11 @@ function announce(words) {  // once the keys rest
 }
 
 // The characters that were read before the chosen one, shaded by how much its prediction depends on them, for every run.
-async function describeLeaning(ticket) {
-  if (!$("leaning")) return;
+async function describeAttribution(ticket) {
+  if (!$("attribution")) return;
   const i = chosen.position, blocks = [], COLORS = palette();
   for (const one of runs) {
-    const { context, gradient, replaced } = one.leaning, step = one.isBackward ? 1 : -1;
+    const { context, gradient, replaced } = one.attribution, step = one.isBackward ? 1 : -1;
     const values = await unpack(chosen.measure === "replaced" ? replaced : gradient);
     const at = (k) => chosen.measure === "replaced" ? values[i * context + k - 1] / 10 : values[i * context + k - 1] / 255;
     let largest = chosen.measure === "replaced" ? 1 : 1e-9;

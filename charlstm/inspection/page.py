@@ -10,15 +10,15 @@ import numpy as np
 
 from charlstm import __version__, atomic_io
 from charlstm.errors import UserError
+from charlstm.inspection.attribution import mean_by_distance
 from charlstm.inspection.error_section import errors_section
 from charlstm.inspection.gate_section import gates_section
 from charlstm.inspection.inspect import Inspection
-from charlstm.inspection.leaning import mean_by_distance
 from charlstm.inspection.page_data import page_data
 from charlstm.inspection.step_page import step_page
 from charlstm.inspection.step_values import MAX_CHARACTERS
 from charlstm.inspection.unit_scores import top_units
-from charlstm.inspection.unit_sections import knob_section, units_section
+from charlstm.inspection.unit_sections import clamped_section, units_section
 from charlstm.probes.closing import characters_of
 from charlstm.report.document import Document, Section, resource
 from charlstm.report.gradient_plot import gradient_plot
@@ -65,7 +65,7 @@ def write_page(inspections: Sequence[Inspection], folder: Path, command: str = "
         "data": page_data(inspections, _interesting_position(first)),
         "several": len(inspections) > 1,
         "steps": list(zip((one.name for one in inspections), step_names(inspections), strict=True)),
-        "leaning": all(one.leaning is not None for one in inspections),
+        "attribution": all(one.attribution is not None for one in inspections),
         "style": resource("inspection/inspection.css"),
         "script": resource("inspection/inspection.js"),
     }
@@ -105,10 +105,10 @@ def _write_step(one: Inspection, folder: Path, name: str) -> Path:
 
 
 def _interesting_position(one: Inspection) -> int:
-    """A character that leans far back: that with the largest sum over k of k times its dependence, else the last."""
-    if one.leaning is None:
+    """The character that depends most on those far back: with the largest sum over k of k times its dependence."""
+    if one.attribution is None:
         return len(one.recording.ids) - 1
-    replaced = np.nan_to_num(np.maximum(one.leaning.replaced, 0)) * one.recording.scored[:, None]
+    replaced = np.nan_to_num(np.maximum(one.attribution.replaced, 0)) * one.recording.scored[:, None]
     lags = np.arange(1, replaced.shape[1] + 1)
     return int((replaced[:, 3:] @ lags[3:]).argmax()) if replaced.shape[1] > 3 else len(replaced) - 1
 
@@ -120,7 +120,7 @@ def _document(inspections: Sequence[Inspection], command: str) -> Document:
         prefix = f"{number + 1}-" if several else ""
         for section in (
             units_section(one, prefix),
-            knob_section(one),
+            clamped_section(one),
             gates_section(one, prefix, number),
             errors_section(one),
         ):
@@ -168,9 +168,9 @@ def _headline(inspections: Sequence[Inspection]) -> list[str]:
 def _gradient(inspections: Sequence[Inspection]) -> list[Section]:
     """The mean norm of the gradient by distance; empty if it was not measured."""
     curves = {
-        one.name: mean_by_distance(one.leaning.gradient, one.recording.scored)
+        one.name: mean_by_distance(one.attribution.gradient, one.recording.scored)
         for one in inspections
-        if one.leaning is not None
+        if one.attribution is not None
     }
     untrained = {one.name: one.untrained_gradient for one in inspections}
     plot = gradient_plot(curves, untrained, {one.name: number for number, one in enumerate(inspections)}, "gradient")
@@ -180,9 +180,9 @@ def _gradient(inspections: Sequence[Inspection]) -> list[Section]:
 def _influence(inspections: Sequence[Inspection]) -> list[Section]:
     """The mean dependence of a prediction on earlier characters, by their distance; empty if it was not measured."""
     curves = {
-        one.name: mean_by_distance(one.leaning.replaced, one.recording.scored)
+        one.name: mean_by_distance(one.attribution.replaced, one.recording.scored)
         for one in inspections
-        if one.leaning is not None
+        if one.attribution is not None
     }
     colors = {one.name: number for number, one in enumerate(inspections)}
     over = "the text" if inspections[0].recording.scored.all() else "the characters that count in the loss"
@@ -205,8 +205,9 @@ def _record(one: Inspection) -> dict[str, object]:
         str(unit): recording.states[unit.part][:, unit.layer, unit.unit].astype(float).round(4).tolist()
         for _, unit in top_units(one.scores, len(one.scores))
     }
-    if one.leaning is not None:
-        for name, values in (("bits_if_replaced", one.leaning.replaced), ("gradient_norm", one.leaning.gradient)):
+    if one.attribution is not None:
+        measured = {"bits_if_replaced": one.attribution.replaced, "gradient_norm": one.attribution.gradient}
+        for name, values in measured.items():
             record[f"mean_{name}"] = mean_by_distance(values, recording.scored)
         record["mean_gradient_norm_untrained"] = one.untrained_gradient
         record["leans_on"] = [
@@ -214,6 +215,6 @@ def _record(one: Inspection) -> dict[str, object]:
                 [k + 1, round(float(row[k]), 1)]
                 for k in np.flatnonzero(np.abs(np.nan_to_num(row)) >= LEAST_BITS).tolist()
             ]
-            for row in one.leaning.replaced
+            for row in one.attribution.replaced
         ]
     return record

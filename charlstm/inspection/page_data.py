@@ -16,8 +16,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from charlstm.inspection.attribution import Attribution
 from charlstm.inspection.inspect import Inspection
-from charlstm.inspection.leaning import Leaning
 from charlstm.inspection.recording import Recording, Values
 from charlstm.probes.closing import characters_of
 
@@ -88,7 +88,7 @@ def _run(one: Inspection, max_bytes: int) -> Json:
         "topCount": recording.top.shape[1],
         "top": _blob(recording.top.astype("<u4")),
         "topP": _blob(np.rint(65535 * recording.top_p).astype("<u2")),
-        "leaning": None if one.leaning is None else _leaning(one.leaning),
+        "attribution": None if one.attribution is None else _attribution(one.attribution),
     }
 
 
@@ -125,7 +125,7 @@ def _layer(values: Values, is_gate: bool, units: Collection[int] | None) -> Json
     }
 
 
-def _leaning(one: Leaning) -> Json:
+def _attribution(one: Attribution) -> Json:
     gradient = np.nan_to_num(one.gradient)
     largest = gradient.max(1, keepdims=True)
     relative = np.divide(gradient, largest, out=np.zeros_like(gradient), where=largest > 0)

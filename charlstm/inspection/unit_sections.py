@@ -28,7 +28,7 @@ CAPTION = (
     f"first {FIT:.0%} of the text, on which they are selected: on the rest, of which the scores are shown, a next unit "
     "may be better than the best one"
 )
-KNOB = (
+CLAMPED = (
     "Texts sampled with the same random numbers (temperature 0.6), or where only answers count the answer to the first "
     "question of the text: by the unchanged model, and with one part of the state of one unit held at a low or a high "
     "value (2% and 98% of its values over the text) at every character."
@@ -104,18 +104,18 @@ def _maps(one: Inspection, prefix: str) -> list[Figure]:
     return figures
 
 
-def knob_section(one: Inspection) -> Section:
+def clamped_section(one: Inspection) -> Section:
     """What the units of interest do to sampled text."""
     parts = []
-    for forced in one.forced:
-        unchanged, low, high = forced.texts
+    for clamped in one.clamped:
+        unchanged, low, high = clamped.texts
         samples = [
             Sample("unchanged", unchanged),
-            Sample(f"held at {forced.low:.2f}", low),
-            Sample(f"held at {forced.high:.2f}", high),
+            Sample(f"held at {clamped.low:.2f}", low),
+            Sample(f"held at {clamped.high:.2f}", high),
         ]
-        parts.append(Section(f"{forced.unit}: {forced.feature}", samples=samples))
+        parts.append(Section(f"{clamped.unit}: {clamped.feature}", samples=samples))
     if not parts:
-        return Section("Turn the knob", ["No unit represents a feature of the text well enough to be held."])
-    data = {"forced": [{**asdict(f), "unit": {**asdict(f.unit), "layer": f.unit.layer + 1}} for f in one.forced]}
-    return Section("Turn the knob", [KNOB], parts=parts, data=data)
+        return Section("Units held at a value", ["No unit represents a feature of the text well enough to be held."])
+    data = {"clamped": [{**asdict(f), "unit": {**asdict(f.unit), "layer": f.unit.layer + 1}} for f in one.clamped]}
+    return Section("Units held at a value", [CLAMPED], parts=parts, data=data)

@@ -60,13 +60,19 @@ OnEvent = Callable[[AnyJob, Any], None]
 
 
 class Pool(ABC):
-    """Runs jobs. A context manager: at its end, jobs that still run are asked to stop, and have stopped."""
+    """Runs jobs. A context manager: at its end, jobs that still run are asked to stop, and have stopped, unless
+    SystemExit ended it: a second signal exits at once."""
 
     def __enter__(self) -> Pool:
         return self
 
     def __exit__(self, *raised: object) -> None:
         self.request_stop()
+
+    @staticmethod
+    def _waits(raised: Sequence[object]) -> bool:
+        """Whether :meth:`__exit__` waits for jobs that still run, after what it was given."""
+        return not any(isinstance(error, SystemExit) for error in raised)
 
     @abstractmethod
     def request_stop(self) -> None:

@@ -72,7 +72,7 @@ class Cluster(Pool):
         super().__exit__(*raised)
         try:
             end = time.monotonic() + STOP_SECONDS
-            while self._is_running() and time.monotonic() < end:
+            while self._waits(raised) and self._is_running() and time.monotonic() < end:
                 self._look_after_workers()
                 time.sleep(INTERVAL)
         finally:

@@ -6,8 +6,7 @@ from itertools import count
 from pathlib import Path
 
 from charlstm.config import Config, as_yaml
-from charlstm.paths import command, path_exists
-from charlstm.runs.names import RUNS
+from charlstm.paths import RUNS, command, path_exists
 
 
 def evaluate_command(path: Path, config: Config) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from charlstm.errors import UserError
-from charlstm.paths import command, is_folder, path_exists
+from charlstm.paths import RUNS, command, is_folder, path_exists
 
 Content = Literal["a run", "a sweep", "experiments on memory", "a comparison of arms"]
 
@@ -36,5 +36,5 @@ def why_no_run(path: Path) -> str:
     held = content_of(path)
     if held is None or held == "a run":
         return f"{path} is not a run directory: it has no config.yaml. charlstm train creates runs"
-    runs = [] if path.parent == Path("runs") else ["--runs", path.parent]
+    runs = [] if path.parent == RUNS else ["--runs", path.parent]
     return f"{path} is the folder of {held}, not of a run. To list its runs:  {command('runs', *runs, '--all')}"

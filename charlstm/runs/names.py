@@ -5,19 +5,19 @@ Loads no torch.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from charlstm.checkpoints.format import WEIGHTS_FILE
 from charlstm.config.misplaced import SUFFIXES
 from charlstm.config.ready import command_of
 from charlstm.errors import UserError
-from charlstm.paths import command, expand_home, is_folder, path_exists
+from charlstm.paths import RUNS, command, expand_home, is_folder, path_exists
 from charlstm.runs.contents import content_of
 from charlstm.runs.listing import run_folders, trained_at
+from charlstm.runs.naming import CHECKPOINTS
 from charlstm.spelling import near
 
-RUNS = Path("runs")
-"""The folder of runs, unless another one is given."""
 LATEST = "latest"
 
 
@@ -54,6 +54,26 @@ def find_weights(given: str | Path, runs: Path = RUNS) -> Path:
     path = expand_home(given)
     file = path / WEIGHTS_FILE
     return find_run(file if is_folder(path) and not _is_run(path) and path_exists(file) else path, runs)
+
+
+def distinct_names(runs: Sequence[Path]) -> list[str]:
+    """The names of runs that are shown side by side: those of their folders, or where two have the same, their paths.
+
+    Raises UserError if a run is given twice.
+    """
+    if len({path.resolve() for path in runs}) < len(runs):
+        raise UserError("the same run is named twice: name each run once")
+    names = [path.resolve().name for path in runs]
+    return [name if names.count(name) == 1 else str(path) for name, path in zip(names, runs, strict=True)]
+
+
+def home_folder(found: Path) -> Path:
+    """The folder for what is written about a run that :func:`find_run` has found: the run's, or that of a file that is
+    no checkpoint in a run."""
+    if is_folder(found):
+        return found
+    run = found.parent.parent
+    return run if found.parent.name == CHECKPOINTS and _is_run(run) else found.parent
 
 
 def find_initial_run(given: str, runs: Path = RUNS) -> Path:

@@ -51,7 +51,7 @@ def test_folder_that_cannot_be_written_has_a_remedy(monkeypatch, tmp_path):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(checkup, "kernels", lambda *_: object())
-    monkeypatch.setattr(checkup.tempfile, "TemporaryFile", refuse)
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
     check = results(tmp_path)["runs"]
     assert (check.result, check.remedy) == (
         f"{tmp_path}: Permission denied",

@@ -148,7 +148,7 @@ def test_folder_of_the_disk_that_cannot_be_written_is_named(charlstm, run):
     (run / "export").write_text("in the way")
     result = charlstm("export", run, "--to", "html")
     assert result.code == 2
-    assert "cannot write the export" in result.err
+    assert "cannot write into" in result.err
 
 
 def test_prime_is_read_from_a_file(charlstm, run, tmp_path):

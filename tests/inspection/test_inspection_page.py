@@ -23,8 +23,8 @@ from charlstm.config import ModelConfig
 from charlstm.errors import UserError
 from charlstm.evaluation import nats_per_character
 from charlstm.inspection import page_data
+from charlstm.inspection.attribution import measure_attribution
 from charlstm.inspection.inspect import inspect, inspect_run
-from charlstm.inspection.leaning import leaning
 from charlstm.inspection.page import write_page
 from charlstm.inspection.passages import InspectedText, encode_text, text_of_run
 from charlstm.inspection.recording import record
@@ -128,7 +128,7 @@ def test_page_has_the_values_of_every_unit(counted, tmp_path):
     at = record["text"].index(")")
     (k, _), *_ = sorted(shown["leans_on"][at], key=lambda one: -one[1])
     assert record["text"][at - k] == "("
-    assert shown["mean_bits_if_replaced"][0] == pytest.approx(np.nanmean(counted.leaning.replaced[:, 0]), abs=1e-4)
+    assert shown["mean_bits_if_replaced"][0] == pytest.approx(np.nanmean(counted.attribution.replaced[:, 0]), abs=1e-4)
 
 
 def test_page_has_the_gradient_over_the_lag_before_and_after_training(tiny_run, tmp_path):
@@ -139,9 +139,9 @@ def test_page_has_the_gradient_over_the_lag_before_and_after_training(tiny_run, 
     assert 'id="how-far-the-gradient-reaches"' in page
     assert "Dashed: the network at initialization" in page
     (shown,) = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["runs"].values()
-    np.testing.assert_allclose(shown["mean_gradient_norm"], np.nanmean(inspection.leaning.gradient, 0), rtol=1e-4)
+    np.testing.assert_allclose(shown["mean_gradient_norm"], np.nanmean(inspection.attribution.gradient, 0), rtol=1e-4)
     start = untrained_model(run.config, run.corpus(), torch.device("cpu"))
-    expected = leaning(start, record(start, inspection.recording.ids), 8).gradient
+    expected = measure_attribution(start, record(start, inspection.recording.ids), 8).gradient
     np.testing.assert_allclose(shown["mean_gradient_norm_untrained"], np.nanmean(expected, 0), rtol=1e-4)
     assert torch.equal(torch.get_rng_state(), before)
 
@@ -161,7 +161,7 @@ def test_long_stages_report_their_progress(tiny_run):
     assert fractions == sorted(fractions)
     counts = Counter(name for _, name in stages)
     assert counts["comparing with an n-gram model"] > 10
-    assert counts["measuring what predictions lean on"] > 3
+    assert counts["measuring what predictions depend on"] > 3
 
 
 @pytest.mark.parametrize("with_ngram", [True, False])
@@ -247,9 +247,9 @@ def test_short_texts_and_no_context(make_run, tmp_path):
     for text in ("abab", "a"):
         assert inspect(run, text).write(tmp_path / f"{text} with context").exists()
         inspection = inspect(run, text, context=0)
-        assert inspection.leaning is None
+        assert inspection.attribution is None
         page = inspection.write(tmp_path / text).read_text(encoding="utf-8")
-        assert 'id="leaning"' not in page
+        assert 'id="attribution"' not in page
     with pytest.raises(UserError, match="empty"):
         inspect(run, "")
 
@@ -427,6 +427,6 @@ def test_backward_model_has_a_page(tmp_path, make_run):
     (shown,) = data_of(inspection.write(tmp_path).read_text(encoding="utf-8"))["runs"]
     assert (shown["isBackward"], shown["starts"]) == (True, [149])
     assert inspection.errors.by_distance == []
-    replaced = unpacked(shown["leaning"]["replaced"]).reshape(150, 5)
+    replaced = unpacked(shown["attribution"]["replaced"]).reshape(150, 5)
     assert not replaced[149].any(), "it reads the last character first"
     assert replaced[:140].any()

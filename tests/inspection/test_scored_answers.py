@@ -15,9 +15,9 @@ from charlstm.api import LoadedRun
 from charlstm.config import ModelConfig
 from charlstm.errors import UserError
 from charlstm.evaluation import nats_per_character
+from charlstm.inspection.attribution import mean_by_distance
 from charlstm.inspection.errors import _hardest
 from charlstm.inspection.inspect import inspect
-from charlstm.inspection.leaning import mean_by_distance
 from charlstm.inspection.page import write_page
 from charlstm.inspection.passages import encode_text
 from charlstm.inspection.recording import record
@@ -84,7 +84,7 @@ def test_means_are_over_the_answers(make_run, tmp_path):
         assert passage["bits"] == pytest.approx(counted.mean() / np.log(2))
     (run,) = report["runs"].values()
     assert [bits is None for bits in run["bits"][:LINE]] == [True] * 5 + [False, False, True]
-    replaced = inspection.leaning.replaced.reshape(30, LINE, 6)[:, 5:7]
+    replaced = inspection.attribution.replaced.reshape(30, LINE, 6)[:, 5:7]
     np.testing.assert_allclose(run["mean_bits_if_replaced"], np.nanmean(replaced, (0, 1)), atol=1e-5)
     page = files[0].read_text(encoding="utf-8")
     assert "Of the 240 characters, 60 count in the loss" in page
@@ -122,8 +122,8 @@ def test_backward_step_has_the_scored_characters_in_reading_order(make_run):
 
 def test_influence_ends_with_the_longest_document(make_run):
     inspection = inspect(make_run(), TEXT, context=20)
-    assert np.isnan(inspection.leaning.replaced[:, LINE:]).all()
-    assert len(mean_by_distance(inspection.leaning.replaced, inspection.recording.scored)) == 6
+    assert np.isnan(inspection.attribution.replaced[:, LINE:]).all()
+    assert len(mean_by_distance(inspection.attribution.replaced, inspection.recording.scored)) == 6
 
 
 def test_text_without_an_answer_is_refused(make_run):
@@ -146,7 +146,7 @@ def test_units_that_hold_the_answer_are_found(make_run):
         assert score.is_represented
         assert score.units[0].part == "c"
         assert score.scores[0] > 0.9
-    (held, *_) = inspection.forced
+    (held, *_) = inspection.clamped
     question = RECALL[: RECALL.index("?") + 1]
     assert all(text.startswith(question) and len(text) <= len(question) + 1 for text in held.texts)
     assert held.texts[0] == question + RECALL[0]

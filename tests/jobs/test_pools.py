@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,3 +178,70 @@ def test_killed_process_is_an_error(tmp_path):
     with Processes(2) as pool, pytest.raises(UserError, match=r"a: a worker process was killed.* Try --jobs 1"):
         list(pool.do([Count(tmp_path / "a", dies_at=2)]))
     assert (tmp_path / "a").read_text() == "2"
+
+
+def _import_for_long() -> str:
+    time.sleep(60)
+    return "late"
+
+
+@dataclass(frozen=True)
+class Late(Count):
+    """A job that a worker needs long to import."""
+
+    def __reduce__(self):
+        return _import_for_long, ()
+
+
+@pytest.mark.slow
+def test_stop_does_not_wait_for_workers_that_have_not_begun(tmp_path):
+    start = time.monotonic()
+    with Processes(2) as pool:
+        threading.Timer(0.5, pool.request_stop).start()
+        with pytest.raises(Stopped):
+            list(pool.do([Late(tmp_path / "a"), Late(tmp_path / "b")]))
+    assert time.monotonic() - start < 20
+
+
+@dataclass(frozen=True)
+class Deaf(Count):
+    """A job that does not look whether it is to stop."""
+
+    def work(self, control: Control) -> bool:
+        control.report("working")
+        time.sleep(60)
+        return True
+
+
+@pytest.mark.slow
+def test_exit_at_once_does_not_wait_for_jobs(tmp_path):
+    def exit_at_once(*_):
+        raise SystemExit(143)
+
+    start = time.monotonic()
+    with pytest.raises(SystemExit), Processes(1) as pool:
+        list(pool.do([Deaf(tmp_path / "a")], exit_at_once))
+    assert time.monotonic() - start < 40
+    assert not multiprocessing.active_children()
+
+
+@dataclass(frozen=True)
+class Failing(Count):
+    """A job that raises an error, which cannot be pickled if its name is odd."""
+
+    def work(self, _: Control) -> bool:
+        error = ValueError("an odd value")
+        if self.label == "odd":
+            error.lock = threading.Lock()
+        raise error
+
+
+@pytest.mark.slow
+def test_errors_of_jobs_are_raised_with_their_traceback(tmp_path):
+    with Processes(1) as pool:
+        with pytest.raises(ValueError, match="an odd value") as raised:
+            list(pool.do([Failing(tmp_path / "a")]))
+        assert "in work" in str(raised.value.__cause__)
+        with pytest.raises(RuntimeError, match=r"an odd value.*cannot be pickled"):
+            list(pool.do([Failing(tmp_path / "odd")]))
+        assert [job.label for job in pool.do([Count(tmp_path / "c"), Count(tmp_path / "d")])] == ["c", "d"]

@@ -10,7 +10,7 @@ import pytest
 
 from charlstm.errors import UserError
 from charlstm.runs.directory import RunDirectory
-from charlstm.runs.names import find_run, find_weights, run_names
+from charlstm.runs.names import distinct_names, find_run, find_weights, run_names
 from charlstm.runs.naming import initial_run_name
 
 
@@ -150,3 +150,10 @@ def test_run_names_latest_first():
 )
 def test_initial_run_has_the_name_of_its_run(recorded, name):
     assert initial_run_name(recorded) == name
+
+
+def test_names_side_by_side(tmp_path):
+    paths = [tmp_path / name for name in ("a/one", "b/one", "two")]
+    assert distinct_names(paths) == [str(paths[0]), str(paths[1]), "two"]
+    with pytest.raises(UserError, match="the same run is named twice"):
+        distinct_names([tmp_path / "two", tmp_path / "a" / ".." / "two"])

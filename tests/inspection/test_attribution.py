@@ -1,4 +1,4 @@
-"""What predictions lean on, against brute force."""
+"""What predictions depend on, against brute force."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bracket_counter import VOCABULARY, bracket_counter
 from test_recording import IDS, MODELS, V, network
 from torch.nn import functional as F
 
-from charlstm.inspection.leaning import leaning, mean_by_distance
+from charlstm.inspection.attribution import mean_by_distance, measure_attribution
 from charlstm.inspection.recording import record
 
 K = 6
@@ -28,10 +28,10 @@ def nats(model, ids):
 @pytest.mark.parametrize("fields", MODELS, ids=str)
 def test_replaced_characters_change_the_surprise_as_measured(fields, monkeypatch):
     """With a single other character to draw, the measure is exact."""
-    monkeypatch.setattr("charlstm.inspection.leaning.WINDOWS", 7)
+    monkeypatch.setattr("charlstm.inspection.attribution.WINDOWS", 7)
     model = network(**fields)
     ids = IDS % 2
-    result = leaning(model, record(model, ids), K).replaced
+    result = measure_attribution(model, record(model, ids), K).replaced
     order = record(model, ids).in_reading_order()
     read = [int(i) for i in ids[order]]
     with torch.no_grad():
@@ -50,7 +50,7 @@ def test_replaced_characters_change_the_surprise_as_measured(fields, monkeypatch
 @pytest.mark.parametrize("front_end", ["one_hot", "embedding"])
 def test_gradient_is_that_of_the_input_vectors(front_end):
     model = network(cell="lstm", num_layers=2, front_end=front_end)
-    result = leaning(model, record(model, IDS), K).gradient
+    result = measure_attribution(model, record(model, IDS), K).gradient
     previous = torch.tensor([V, *IDS[:-1]])[:, None]
     table = torch.eye(V) if front_end == "one_hot" else model.front_end.weight.detach()
     x = F.pad(table, (0, 0, 0, 1))[previous].requires_grad_()
@@ -66,8 +66,8 @@ def test_gradient_is_that_of_the_input_vectors(front_end):
 def test_influence_ends_at_the_start_of_a_document():
     for direction in ("forward", "backward"):
         model = network(cell="gru", direction=direction)
-        together = leaning(model, record(model, IDS, (10, 30)), 8)
-        alone = leaning(model, record(model, IDS[10:30]), 8)
+        together = measure_attribution(model, record(model, IDS, (10, 30)), 8)
+        alone = measure_attribution(model, record(model, IDS[10:30]), 8)
         np.testing.assert_allclose(together.gradient[10:30], alone.gradient, rtol=1e-4, atol=1e-6)
         assert (np.isnan(together.replaced[10:30]) == np.isnan(alone.replaced)).all()
         assert np.isnan(alone.replaced).sum() == 8 * 9 // 2
@@ -78,7 +78,7 @@ def test_a_small_gradient_is_not_rounded_to_zero():
     model = network(cell="rnn")
     with torch.no_grad():
         model.recurrent.get_parameter("weight_hh_l0").mul_(1e-5)
-    gradient = leaning(model, record(model, IDS), K).gradient
+    gradient = measure_attribution(model, record(model, IDS), K).gradient
     assert (gradient[K:] > 0).all()
     assert gradient[K:, -1].max() < 1e-22
 
@@ -91,7 +91,7 @@ def test_the_mean_curve_is_over_the_scored_characters_with_context():
 def test_closing_bracket_leans_on_the_opening_one():
     text = "ab(abba)ab"
     model = bracket_counter()
-    result = leaning(model, record(model, VOCABULARY.encode(text)), 9).replaced
+    result = measure_attribution(model, record(model, VOCABULARY.encode(text)), 9).replaced
     at = text.index(")")
     assert np.nanargmax(result[at]) == at - text.index("(") - 1
     assert np.nanmax(result[at]) > 2
@@ -102,12 +102,12 @@ def test_every_replaced_character_is_another_one():
     model = network(cell="rnn")
     ids = np.zeros(100, np.int64)
     ids[50] = 1
-    replaced = leaning(model, record(model, ids), 1, draws=1).replaced[1:, 0]
+    replaced = measure_attribution(model, record(model, ids), 1, draws=1).replaced[1:, 0]
     assert (replaced != 0).all()
 
 
 def test_gradient_of_an_ablation_is_not_cut():
     model = network(cell="lstm", ablate="cell_gradient")
-    cut = leaning(model, record(model, IDS), K).gradient
+    cut = measure_attribution(model, record(model, IDS), K).gradient
     model.recurrent.cell = replace(model.recurrent.cell, stop_gradient="")
-    np.testing.assert_allclose(cut, leaning(model, record(model, IDS), K).gradient, rtol=1e-5)
+    np.testing.assert_allclose(cut, measure_attribution(model, record(model, IDS), K).gradient, rtol=1e-5)

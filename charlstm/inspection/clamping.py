@@ -1,4 +1,4 @@
-"""Force a unit while sampling: what a unit does shows in the text that the model writes without its freedom."""
+"""Sample text with a unit of the network clamped to a value, which shows what the unit does."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from charlstm.probes.reading import probe_mode
 
 
 @dataclass(frozen=True)
-class Force:
+class Clamp:
     """The value that a part of the state of one unit has after each character."""
 
     unit: Unit
@@ -39,30 +39,30 @@ def check_unit(model: LanguageModel, unit: Unit) -> None:
 
 
 @torch.no_grad()
-def sample_forced(
+def sample_clamped(
     model: LanguageModel,
     prime: Sequence[int],
     length: int,
     sampling: Sampling,
     seed: int,
-    forces: Sequence[Force | None],
+    clamps: Sequence[Clamp | None],
 ) -> list[list[int]]:
-    """Sample a text of ``length`` ids under each of the forces (None: unchanged), all with the same random numbers.
+    """Sample a text of ``length`` ids under each of the clamps (None: unchanged), all with the same random numbers.
 
-    prime: the ids that the model reads first, in its direction, with the units forced.
+    prime: the ids that the model reads first, in its direction, with the units clamped.
 
     Raises UserError for a bidirectional model, and for a unit that the model does not have.
     """
-    for force in forces:
-        if force is not None:
-            check_unit(model, force.unit)
+    for clamp in clamps:
+        if clamp is not None:
+            check_unit(model, clamp.unit)
 
     def edit(layer: int, parts: State) -> None:
-        for text, force in enumerate(forces):
-            if force is not None and force.unit.layer == layer:
-                parts[model.recurrent.cell.state.index(force.unit.part)][text, force.unit.unit] = force.value
+        for text, clamp in enumerate(clamps):
+            if clamp is not None and clamp.unit.layer == layer:
+                parts[model.recurrent.cell.state.index(clamp.unit.part)][text, clamp.unit.unit] = clamp.value
 
-    texts, draws = len(forces), UniformDraws(seed, 1)
+    texts, draws = len(clamps), UniformDraws(seed, 1)
     device = model.head.weight.device
     ids = torch.tensor([model.vocabulary_size, *prime], device=device)[:, None].expand(-1, texts)
     state, sampled = model.initial_state(texts), []
@@ -73,4 +73,4 @@ def sample_forced(
             check_not_nan(logits)
             ids = sample_ids(logits, sampling, draws.take(1)[0].expand(texts))[None]
             sampled.append(ids[0].tolist())
-    return [list(text) for text in zip(*sampled, strict=True)] or [[] for _ in forces]
+    return [list(text) for text in zip(*sampled, strict=True)] or [[] for _ in clamps]

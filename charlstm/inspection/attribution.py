@@ -1,4 +1,4 @@
-"""What a prediction leans on: how much it depends on each of the characters before it.
+"""How much a prediction depends on each of the characters before it: input attribution.
 
 Two measures, for each character t and each k from 1 to K, with x the input of the first layer: the vector of a
 character, or for a convolution that of the characters of its window:
@@ -39,7 +39,7 @@ Values: TypeAlias = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Leaning:
+class Attribution:
     """Both measures of a text, [T, K]; column k - 1 is that of the k-th last character, NaN where there is none."""
 
     gradient: Values
@@ -54,14 +54,14 @@ def mean_by_distance(values: npt.NDArray[np.floating], scored: npt.NDArray[np.bo
     return [float(f"{mean:.6g}") for mean in np.nanmean(values, 0)]
 
 
-def leaning(
+def measure_attribution(
     model: LanguageModel,
     recording: Recording,
     context: int,
     draws: int = 2,
     seed: int = 1,
     on_progress: OnProgress = lambda _: None,
-) -> Leaning:
+) -> Attribution:
     """Measure how much each prediction of a recorded text depends on the ``context`` characters before it, K.
 
     draws: the number of characters, drawn from the text, by which each character is replaced in turn.
@@ -75,13 +75,13 @@ def leaning(
     gradient = gradient_norms(
         model, recording, context, lambda fraction: on_progress(REPLACING + (1 - REPLACING) * fraction)
     )
-    return Leaning(gradient, replaced[::-1].copy() if recording.is_backward else replaced)
+    return Attribution(gradient, replaced[::-1].copy() if recording.is_backward else replaced)
 
 
 def gradient_norms(
     model: LanguageModel, recording: Recording, context: int, on_progress: OnProgress = lambda _: None
 ) -> Values:
-    """The gradient of :class:`Leaning` alone. The cost is that of reading T K characters, and of the gradient."""
+    """The gradient of :class:`Attribution` alone. The cost is that of reading T K characters, and of the gradient."""
     if model.recurrent.cell.stop_gradient:  # of an ablation, which cuts the gradient in training
         model = deepcopy(model)
         model.recurrent.cell = replace(model.recurrent.cell, stop_gradient="")
