@@ -133,7 +133,8 @@ class TrainingBasics(Section):
         0.0,
         ge=0,
         le=1e6,
-        description="Weight decay: decoupled from the gradient in adamw, an L2 penalty in sgd and rmsprop.",
+        description="Weight decay of all matrices, the embedding included, but not of biases and other vectors: "
+        "decoupled from the gradient in adamw, an L2 penalty in sgd and rmsprop.",
     )
     schedule: Literal["constant", "cosine", "step", "plateau"] = Field(
         "cosine",

@@ -56,7 +56,7 @@ class Streams(EpochReader):
     `batch_size` is the number used, and `notice` reports it.
 
     With a washout, the first ``washout`` targets of every stream do not count, since the state starts from zero. At
-    least one row of the first chunk always counts.
+    least one row of the first chunk always counts; with random lengths, that chunk is longer than the washout.
 
     Args:
         ids: ``[N]``, any integer dtype, may be a memory map; it is never copied at once.
@@ -112,6 +112,10 @@ class Streams(EpochReader):
     def _begin_epoch(self, epoch: int) -> None:
         super()._begin_epoch(epoch)
         self._bounds = chunk_bounds(self._longest, self.sequence_length, self._length_std, self._seed, epoch)
+        first = min(self._washout + 1, self._longest)
+        if self._length_std and self._bounds[1] < first:
+            ends = np.asarray(self._bounds)
+            self._bounds = np.concatenate([[0, first], ends[ends > first]])
 
     @property
     def steps_per_epoch(self) -> int:

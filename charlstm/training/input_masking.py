@@ -16,6 +16,7 @@ def mask_spans(previous: Tensor, following: Tensor, fraction: float, mask_id: in
     """The characters before and after each position, both [T, B], with about this fraction of the text replaced by
     ``mask_id``: spans of 1 to 8 characters, uniformly distributed, the same for both directions.
 
+    As spans overlap, the fraction is met approximately: 0.2 masks 0.203 of the text, 0.5 masks 0.52, 0.8 masks 0.845.
     Like the masked spans of SpanBERT (Joshi et al. 2020), but for a model that predicts one character at a time: every
     position stays a target. Draws from torch's CPU generator, wherever the text is; draws nothing for the fraction 0.
     """
