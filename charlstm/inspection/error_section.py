@@ -49,15 +49,16 @@ def errors_section(one: Inspection) -> Section:
         if len(loss.nats) >= MIN_COUNT
     ]  # fmt: skip
     scored = one.recording.scored
-    where = "this text" if scored.all() else f"the {scored.sum():,} characters that count in the loss"
-    remarks = [f"{errors.bits:.3f} bits per character over {where}"]
+    unit = one.run.vocabulary.unit
+    where = "this text" if scored.all() else f"the {scored.sum():,} {unit}s that count in the loss"
+    remarks = [f"{errors.bits:.3f} bits per {unit} over {where}"]
     if not np.isnan(errors.removed_by_ngram):
         remarks.append(
             f"7-gram model of the training text: {errors.ngram_bits:.3f} bits. Mixed with it, the model saves "
             f"{errors.removed_by_ngram:.1%} of its bits on the second half of the text"
         )
     samples = [
-        Sample(f"characters {begin + 1:,} to {end:,}", symbols[begin:end], note=f"{value:.2f} bits per character")
+        Sample(f"{unit}s {begin + 1:,} to {end:,}", symbols[begin:end], note=f"{value:.2f} bits per {unit}")
         for begin, end, value in errors.hardest
     ]
     tables = [

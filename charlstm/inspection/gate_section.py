@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from charlstm.compiler.graph import trace
 from charlstm.inspection.inspect import Inspection
 from charlstm.model.stack import RecurrentStack
 from charlstm.probes.dynamics import spectral_radii
@@ -21,15 +22,17 @@ HALF_LIVES = (
     "its forget gate reduces it over this text."
 )
 NO_GATES = (
-    "This cell has no gates: nothing but its recurrent weights carries the state from one character to the next. The "
-    "spectral radius is the largest absolute eigenvalue of the recurrent matrix: near 1, what a unit holds can last."
+    "This cell has no gates: its state reaches the next character through its recurrent weights, whose spectral radius "
+    "is the largest absolute eigenvalue of their matrix: near 1, what the units hold can last."
 )
 SATURATION = (
-    "A tanh unit is saturated while its output is beyond 0.9: its slope is then below 0.19, and little gradient passes."
+    "A tanh unit is saturated while the absolute value of its output is above 0.9: its slope is then below 0.19, and "
+    "little gradient passes."
 )
 LEAK = (
     "Each unit has a leak a, the weight of the new activation in its state: what it held is multiplied by 1 - a at "
-    "each character, so half of it is left after -ln 2 / ln(1 - a) characters."
+    "each character, so half of it is left after -ln 2 / ln(1 - a) characters. The spectral radius is the largest "
+    "absolute eigenvalue of the recurrent weights, which feed the activation."
 )
 ZONEOUT = (
     "With zoneout d, here {d:g}, a unit keeps d of its old state at each character and takes 1 - d of the new one "
@@ -78,16 +81,17 @@ def _ungated_section(one: Inspection, prefix: str, number: int) -> Section:
     stack, recording = one.run.model.recurrent, one.recording
     leaks = _leaks(stack)
     radii = spectral_radii(one.run.model)
-    h = np.abs(recording.states[stack.cell.state[0]])
-    is_bounded = bool(h.max(initial=0) <= 1)
-    saturated = (h > SATURATED).mean((0, 2))
+    h = stack.cell.state[0]
+    # A leak or zoneout also mixes the old state into h, which then says nothing about the slope of the tanh.
+    is_tanh = trace(stack.cell).new_state[0].op == "tanh"
+    saturated = (np.abs(recording.states[h]) > SATURATED).mean((0, 2))
     rows = [
         [f"layer {layer + 1}", *(f"{values[layer]:.2f}" for values in radii.values())]
-        + ([f"{saturated[layer]:.0%}"] if is_bounded else [])
+        + ([f"{saturated[layer]:.0%}"] if is_tanh else [])
         for layer in range(stack.num_layers)
     ]
     header = ["layer", *(f"spectral radius{f' of {gate}' if len(radii) > 1 else ''}" for gate in radii)]
-    header += ["saturated"] if is_bounded else []
+    header += ["saturated"] if is_tanh else []
     table = Table(header, rows, caption="The recurrent weights of each layer")
     plots, data = [], dict[str, object]()
     if leaks:
@@ -105,7 +109,7 @@ def _ungated_section(one: Inspection, prefix: str, number: int) -> Section:
         "spectral_radius": {gate: values.tolist() for gate, values in radii.items()},
     }
     paragraphs = [LEAK if leaks else NO_GATES, *_zoneout(one, KEPT_BY["leak"] if leaks else ".")]
-    paragraphs += [SATURATION] if is_bounded else []
+    paragraphs += [SATURATION] if is_tanh else []
     return Section("Gates", paragraphs, [p for p in plots if p is not None], [table], data=data, plots_first=True)
 
 

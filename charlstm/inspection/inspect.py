@@ -117,8 +117,8 @@ def inspect_run(
     with_ngram: also train an n-gram model on the training split, if that can be found.
     on_stage: called with the fraction that is done, and what is done next, several times for what takes long.
 
-    Raises UserError for a bidirectional model, which has no state that is carried over a text, and for a text of which
-    no character counts in the loss.
+    Raises UserError for a bidirectional model, which has no state that is carried over a text, for a text of which no
+    character counts in the loss, and if predictions or states are not finite.
     """
     if text.scored is not None and not text.scored.any():
         raise UserError(
@@ -134,6 +134,8 @@ def inspect_run(
     recording = record(run.model, text.ids, text.bounds, text.scored)
     if not np.isfinite(recording.nats).all():
         raise UserError(f"{name}: the model's predictions are not finite: use an earlier checkpoint")
+    if not all(np.isfinite(values).all() for values in recording.states.values()):
+        raise UserError(f"{name}: the model's state exceeds the range of float32: use an earlier checkpoint")
     stage(0.05, 0.1, "looking for units of interest")
     features = find_features(text.ids, run.vocabulary)
     question = None

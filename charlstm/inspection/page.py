@@ -18,7 +18,7 @@ from charlstm.inspection.page_data import page_data
 from charlstm.inspection.step_page import step_page
 from charlstm.inspection.step_values import MAX_CHARACTERS
 from charlstm.inspection.unit_scores import top_units
-from charlstm.inspection.unit_sections import clamped_section, units_section
+from charlstm.inspection.unit_sections import TOO_FEW, clamped_section, units_section
 from charlstm.probes.closing import characters_of
 from charlstm.report.document import Document, Section, resource
 from charlstm.report.gradient_plot import gradient_plot
@@ -28,6 +28,10 @@ from charlstm.units import bits
 
 TEMPLATE = "inspection/inspection.html.jinja"
 STEP = "step.html"
+NONE_OF_INTEREST = (
+    "No unit represents a feature of the text clearly better than the last three characters do, and than some unit "
+    "represents the same feature shifted along the text."
+)
 LEAST_BITS = 0.1
 """report.json has, for each character, the earlier ones that change its surprise by that much if they are replaced."""
 INFLUENCE = (
@@ -130,13 +134,14 @@ def _document(inspections: Sequence[Inspection], command: str) -> Document:
         (
             one.name,
             f"{one.run.config.model.cell}, {one.run.config.model.num_layers} x {one.run.config.model.hidden_size}, "
-            f"{one.run.model.direction}; {one.recording.bits_per_character:.3f} bits per character on this text",
+            f"{one.run.model.direction}; {one.recording.bits_per_character:.3f} bits per "
+            f"{one.run.vocabulary.unit} on this text",
         )
         for one in inspections
     ]
     first = inspections[0]
     facts += [
-        ("Text", f"{len(first.recording.ids):,} characters: {first.source}"),
+        ("Text", f"{len(first.recording.ids):,} {first.run.vocabulary.unit}s: {first.source}"),
         ("Made with", f"charlstm {__version__}"),
     ]
     method = Section("How it was made", facts=facts, command=command)
@@ -152,9 +157,9 @@ def _headline(inspections: Sequence[Inspection]) -> list[str]:
     for one in inspections:
         name = f"{one.name}: " if len(inspections) > 1 else ""
         if not one.scores:
-            lines.append(f"{name}The text is too short to look for units of interest.")
+            lines.append(f"{name}{TOO_FEW}")
         elif not (best := one.scores[0]).is_represented:
-            lines.append(f"{name}No unit represents a feature of the text clearly better than its last characters.")
+            lines.append(f"{name}{NONE_OF_INTEREST}")
         else:
             compared = f"the last three characters alone reach {best.baseline:.2f}"
             lines.append(f"{name}{best.sentence()} ({compared}).")

@@ -148,7 +148,7 @@ def _read(network: LanguageModel, ids: Ids) -> Iterator[_Piece]:
         decay = [] if forget_gate is None else [decay_rates(network, values[forget_gate])[:, :, 0]]
         arrays: list[npt.NDArray[np.generic]] = [
             *(_numpy(x) for x in (-p.gather(-1, chunk)[:, 0], top.indices, top.values.exp())),
-            *(_numpy(x).astype(np.float32) for x in (*parts.values(), *gates.values(), *decay)),
+            *(_numpy(x.float()) for x in (*parts.values(), *gates.values(), *decay)),
         ]
         before = tuple(torch.stack(steps) for steps in zip(*states[:-1], strict=True))
         yield _Piece(arrays, before, list(parts), list(gates))

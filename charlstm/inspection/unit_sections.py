@@ -28,6 +28,7 @@ CAPTION = (
     f"first {FIT:.0%} of the text, on which they are selected: on the rest, of which the scores are shown, a next unit "
     "may be better than the best one"
 )
+TOO_FEW = "No feature of the text occurs often enough in it to look for units that represent it."
 CLAMPED = (
     "Texts sampled with the same random numbers (temperature 0.6), or where only answers count the answer to the first "
     "question of the text: by the unchanged model, and with one part of the state of one unit held at a low or a high "
@@ -64,7 +65,7 @@ def units_section(one: Inspection, prefix: str = "") -> Section:
         "next units",
     ]
     tables = [Table(header, rows, caption=CAPTION)] if rows else []
-    paragraphs = [UNITS] if rows else ["The text is too short to score units: no feature has enough examples."]
+    paragraphs = [UNITS] if rows else [TOO_FEW]
     data = {"units": [score_record(score) for score in one.scores]}
     return Section("Units of interest", paragraphs, _maps(one, prefix), tables, plots_first=True, data=data)
 
@@ -88,15 +89,17 @@ def score_record(score: FeatureScore) -> dict[str, object]:
 
 
 def _maps(one: Inspection, prefix: str) -> list[Figure]:
-    """The text where the feature of a unit changes most, colored by the unit."""
+    """The text where the feature of a unit changes most, colored by the unit: a piece of the part on which units are
+    not selected, unless that is shorter than the piece."""
     symbols = characters_of(one.recording.ids, one.run.vocabulary)
     known = {feature.name: feature.values for feature in one.features}
     figures = []
     for feature, unit in top_units(one.scores, MAPS):
         changes = np.abs(np.diff(known[feature], prepend=0)) > 0
         length = min(MAP_LENGTH, len(symbols))
-        counts = np.convolve(changes, np.ones(length), "valid")
-        begin = int(counts.argmax())
+        first = min(int(FIT * len(symbols)), len(symbols) - length)
+        counts = np.convolve(changes[first:], np.ones(length), "valid")
+        begin = first + int(counts.argmax())
         values = one.recording.states[unit.part][begin : begin + length, unit.layer, unit.unit]
         title = f"{one.name}, {unit}: {feature}"
         name = f"{prefix}unit-{unit.layer + 1}-{unit.unit}-{unit.part}"

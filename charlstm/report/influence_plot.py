@@ -37,7 +37,8 @@ def influence_plot(
         figure, axes, gap = labeled_canvas(len(drawn))
         ends, descriptions, labels = [], [], distinct(drawn)
         for run, curve in drawn.items():
-            axes.plot(range(1, len(curve) + 1), curve, linewidth=2.0, **stroke(colors[run]))
+            marker = "o" if len(curve) == 1 else None
+            axes.plot(range(1, len(curve) + 1), curve, linewidth=2.0, marker=marker, **stroke(colors[run]))
             ends.append(End(labels[run], color(colors[run]), len(curve), float(curve[-1])))
             shown = [k for k in (1, 5, 10, 20, 50) if k <= len(curve)]
             descriptions.append(f"{visible(run)}: " + ", ".join(f"{curve[k - 1]:.3f} at {k}" for k in shown) + ".")

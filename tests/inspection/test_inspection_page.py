@@ -430,3 +430,30 @@ def test_backward_model_has_a_page(tmp_path, make_run):
     replaced = unpacked(shown["attribution"]["replaced"]).reshape(150, 5)
     assert not replaced[149].any(), "it reads the last character first"
     assert replaced[:140].any()
+
+
+@pytest.mark.parametrize("fields", [{"cell": "rnn", "nonlinearity": "relu"}, {"cell": "leaky"}], ids=str)
+def test_saturation_is_that_of_a_tanh_alone_even_if_the_state_is_small(make_run, tmp_path, fields):
+    run = random_run(make_run, "abcd" * 20, **fields)
+    with torch.no_grad():
+        for parameter in run.model.recurrent.parameters():
+            parameter.mul_(0.01)
+    page = inspect(run, "abcd" * 20, context=0).write(tmp_path).read_text(encoding="utf-8")
+    assert "saturated" not in re.search(r'<section id="gates">.*?</section>', page, re.DOTALL)[0]
+
+
+def test_state_beyond_float32_is_an_error(make_run):
+    run = random_run(make_run, "abcd" * 40, cell="rnn", nonlinearity="relu")
+    with torch.no_grad():
+        run.model.recurrent.get_parameter("weight_hh_l0").copy_(4 * torch.eye(5))
+        run.model.recurrent.get_parameter("bias_ih_l0").fill_(2.0)
+    with pytest.raises(UserError, match="state exceeds the range of float32"):
+        inspect(run, "abcd" * 40, context=0)
+
+
+def test_scores_of_bytes_are_per_byte(make_run, tmp_path):
+    vocabulary = random_run(make_run, "abcd").vocabulary
+    run = make_run(random_model(replace(vocabulary, kind="bytes")), replace(vocabulary, kind="bytes"))
+    page = inspect(run, b"abcd" * 30, context=0).write(tmp_path).read_text(encoding="utf-8")
+    assert "bits per byte" in page
+    assert "bits per character" not in page
