@@ -117,13 +117,14 @@ def difference_metric(values: npt.ArrayLike, unit: str, sign: str = "", missing:
 
 
 def median_metric(values: Sequence[float], unit: str, end: float = math.inf, missing: int = 0) -> MetricValue:
-    """The median over seeds. `end` is the largest value that can be measured: a bound there is infinite.
+    """The median over seeds. `end` is the largest value that can be measured: a bound there is infinite, and a median
+    of two values of which the upper one is there is a lower limit.
 
     missing: further seeds, without a value; see `mean_metric`.
     """
     median, (low, high) = statistics.median(values), median_bounds(values) or (math.nan, math.nan)
     ends = f"{_short(low)} to {_short(high)}" + (" or more" if high >= end else "")
-    text = f"{_short(median)} {unit}".rstrip() + (" or more" if median >= end else "")
+    text = f"{_short(median)} {unit}".rstrip() + (" or more" if statistics.median_high(values) >= end else "")
     if missing:
         return MetricValue(median, text, reason=_without_value(missing, missing + len(values)))
     return _with_bounds(median, text, _seeds(len(values)), (low, math.inf if high >= end else high), ends)

@@ -105,6 +105,11 @@ def test_median_at_the_end_of_the_scale_has_no_upper_bound():
     assert math.isnan(median_metric([1, 2, 3], "characters").low)
 
 
+def test_median_of_a_measured_value_and_one_at_the_end_of_the_scale_is_a_lower_limit():
+    assert median_metric([50] * 5 + [102] * 5, "characters", end=102).text == "76 characters or more"
+    assert median_metric([50] * 6 + [102] * 4, "characters", end=102).text == "50 characters"
+
+
 def test_median_is_printed_with_four_digits():
     metric = median_metric([0.123456, 1.987654, 1234.5678, 1250.4321, 1299.5678], "characters")
     assert (metric.value, metric.text) == (1234.5678, "1,235 characters")
