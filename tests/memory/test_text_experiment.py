@@ -144,6 +144,16 @@ def test_what_the_state_retains(monkeypatch):
     assert result.metrics["memory capacity", "gru"].low < 6 < result.metrics["memory capacity", "gru"].high
 
 
+def test_seed_with_an_exponent_of_minus_infinity_has_no_mean_exponent(monkeypatch):
+    capacity = [{"state": {"capacity": 5.0}, "last_character": {"capacity": 1.0}}] * 3
+    exponents = [[[-0.1], [-0.3]], [[-0.1], [None]], [[-0.1], [-0.3]]]
+    dynamics = [{"largest": 2.0, "median": 0.5, "exponents": one} for one in exponents]
+    monkeypatch.setattr(StateMeasures, "_capacities", lambda *_: results(capacity))
+    monkeypatch.setattr(StateMeasures, "_dynamics", lambda *_: results(dynamics))
+    metrics = StateMeasures(make_config(capacity_delays=5), GRID, {"gru": None}).result().metrics
+    assert metrics["largest Lyapunov exponent", "gru"].reason == "1 of 3 seeds without a value"
+
+
 def test_what_changes_in_the_first_steps(undrawn_plots):
     """The RNN has no half-life; its second seed diverged, and its third has no record after step 9."""
 
