@@ -160,7 +160,9 @@ def reach_metric(
 ) -> MetricValue:
     """The longest length up to which at least a fraction of the seeds solve every length.
 
-    The bounds are the lengths up to which a bound of that fraction is high enough.
+    The bounds are the lengths up to which a bound of that fraction is high enough. The upper one is the first of one
+    test per length that fails: where the true fraction is exactly ``fraction`` at several lengths, it is too low more
+    often than in 5% of all repetitions (at four independent ones in 12% with 5 seeds, 4% with 10 and 8% with 20).
     """
     seeds, counts = len(solved), [sum(of_length) for of_length in zip(*solved, strict=True)]
     bounds = [binomial_bounds(count, seeds) for count in counts]

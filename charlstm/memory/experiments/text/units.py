@@ -22,7 +22,8 @@ STEPS, TEXTS, SHOWN = 300, 64, 3
 WHAT = (
     "Is there a unit that remembers an open quote (Karpathy, Johnson & Fei-Fei 2015)? Each unit of the first seed is "
     "held at its mean in turn, in all parts of the state: the loss at closing quotes and brackets then grows by what "
-    "the unit contributed. A table has the units with the largest effect."
+    "the unit contributed. A table has the units with the largest effect: since the same positions select them and "
+    "measure it, it is somewhat too large."
 )
 
 
