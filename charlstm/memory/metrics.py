@@ -7,7 +7,6 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +23,6 @@ from charlstm.comparison.intervals import (
 )
 from charlstm.report.estimate_plots import Estimate
 
-ExperimentClass = TypeVar("ExperimentClass", bound=Any)
 TOO_FEW = "too few for bounds"
 
 
@@ -44,6 +42,11 @@ class MetricValue:
     high: float = math.nan
     reason: str = ""
 
+    @property
+    def estimate(self) -> Estimate:
+        """The value and its bounds."""
+        return self.value, self.low, self.high
+
 
 Metrics = Mapping[tuple[str, str], MetricValue]
 """(name of the metric, arm) -> its value."""
@@ -59,11 +62,11 @@ def estimate(values: Sequence[float | None], low: float = -math.inf) -> Estimate
     return mean, *ends
 
 
-def fraction_metric(values: Sequence[float], strings: int) -> tuple[Estimate, MetricValue]:
+def fraction_metric(values: Sequence[float], strings: int) -> MetricValue:
     """The mean over seeds of fractions of the same strings, with bounds that hold for any spread between seeds."""
     mean, (low, high) = statistics.fmean(values), (float(end) for end in bounded_mean_bounds(values))
     interval = f"{_seeds(len(values))} with {strings:,} strings: {percent(low)} to {percent(high)}"
-    return (mean, low, high), MetricValue(mean, percent(mean), interval, low, high)
+    return MetricValue(mean, percent(mean), interval, low, high)
 
 
 def seeds_metric(successes: int, seeds: int) -> MetricValue:

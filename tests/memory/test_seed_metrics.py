@@ -61,7 +61,8 @@ def test_reach_at_the_end_of_the_lengths_has_no_upper_bound():
 
 
 def test_equal_fractions_have_bounds():
-    (mean, low, high), metric = fraction_metric([1.0, 1.0, 1.0], 100)
+    metric = fraction_metric([1.0, 1.0, 1.0], 100)
+    mean, low, high = metric.estimate
     assert mean == high == 1.0
     assert low == pytest.approx(0.05 ** (1 / 3))
     assert (metric.low, metric.high) == (low, high)

@@ -127,8 +127,7 @@ def test_units_with_the_largest_effect(monkeypatch):
         "quote": {"count": 40, "loss": 2 * LN2, "change": change.tolist(), "change_elsewhere": elsewhere.tolist()}
     }
     monkeypatch.setattr(UnitAblations, "_job", lambda *_: results([result])[0])
-    config = make_config(ablated_arms=["gru"])
-    (table,) = UnitAblations(config, GRID, {"gru": None, "rnn": None}).result().section.tables
+    (table,) = UnitAblations(make_config(), GRID, {"gru": None}).result().section.tables
     assert table.rows[0] == ["gru", "closing quote", "40", "2.000", "3", "+1.000", "+0.0100"]
     assert table.rows[1][4:6] == ["1", "+0.500"]
 

@@ -142,7 +142,7 @@ class RecallRuns(ArmsByTask[int]):
                 if not values:
                     continue
                 strings, chance = self._config.test_strings, 1 / recall_section(self._config).keys
-                metrics[f"{prefix}accuracy at lag {lag}", arm] = fraction_metric(values, strings)[1]
+                metrics[f"{prefix}accuracy at lag {lag}", arm] = fraction_metric(values, strings)
                 metrics[f"{prefix}seeds above chance at lag {lag}", arm] = above_chance_metric(values, strings, chance)
                 if steps := self.steps(lag, arm):
                     metrics[f"{prefix}steps to solve at lag {lag}", arm] = median_metric(
