@@ -42,8 +42,8 @@ class MemoryConfig(ConfigFile):
         1,
         ge=1,
         le=900_000,
-        description="The first of the judged seeds. To repeat the whole comparison with other seeds, change it, and "
-        "give the repetition another name.",
+        description="The first of the judged seeds. To repeat the whole comparison with other seeds, change it, to "
+        "seeds that neither judged nor searched before, and give the repetition another name.",
     )
     search_seeds: int = Field(
         2,

@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
+from charlstm.config.memory import SEARCH_OFFSET
 from charlstm.errors import UserError
 from charlstm.files import MissingError, read_regular
 from charlstm.memory.claims import CLAIMS
@@ -33,9 +34,26 @@ class _Verdict(BaseModel):
     verdict: VerdictWord
 
 
+class _Config(BaseModel):
+    """The configuration of a comparison; its other fields are kept as they are."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    seeds: int
+    first_seed: int = 1
+    search_seeds: int = 0
+
+    def judged_seeds(self) -> range:
+        return range(self.first_seed, self.first_seed + self.seeds)
+
+    def seeds_of_search(self) -> range:
+        first = self.first_seed + SEARCH_OFFSET
+        return range(first, first + self.search_seeds)
+
+
 class _Report(BaseModel):
     verdicts: list[_Verdict]
-    config: dict[str, Any]
+    config: _Config
 
 
 def is_memory_comparison(folder: Path) -> bool:
@@ -47,8 +65,8 @@ def agreement_rows(folders: Sequence[Path]) -> list[list[str]]:
     """A header, and one row per claim: the claim with its criterion, the measured value and verdict in each folder, and
     whether the verdicts agree.
 
-    Raises UserError if a folder has no report, or an unreadable one; if two of them were judged with the same seeds;
-    and if their configurations differ in more than `MAY_DIFFER`.
+    Raises UserError if a folder has no report, or an unreadable one; if seeds with which one was judged judged or
+    searched another; and if their configurations differ in more than `MAY_DIFFER`.
     """
     reports = [_read(folder) for folder in folders]
     for (folder, report), (other, another) in combinations(zip(folders, reports, strict=True), 2):
@@ -85,13 +103,24 @@ def summary(rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def _check_repetition(folders: str, first: dict[str, Any], second: dict[str, Any]) -> None:
-    seeds = [set(range(one.get("first_seed", 1), one.get("first_seed", 1) + one["seeds"])) for one in (first, second)]
-    if seeds[0] & seeds[1]:
-        raise UserError(f"{folders} were judged with the same seeds: repeat one with --set first_seed=... --name ...")
-    differing = [key for key in {**first, **second} if key not in MAY_DIFFER and first.get(key) != second.get(key)]
+def _check_repetition(folders: str, first: _Config, second: _Config) -> None:
+    repeat = "repeat one with --set first_seed=... --name ..."
+    if _overlap(first.judged_seeds(), second.judged_seeds()):
+        raise UserError(f"{folders} were judged with the same seeds: {repeat}")
+    for one, other in ((first, second), (second, first)):
+        if _overlap(one.judged_seeds(), other.seeds_of_search()):
+            raise UserError(
+                f"{folders}: seeds with which one was judged selected the learning rates of the other, so they are not "
+                f"independent: {repeat}"
+            )
+    fields, others = first.model_dump(), second.model_dump()
+    differing = [key for key in {**fields, **others} if key not in MAY_DIFFER and fields.get(key) != others.get(key)]
     if differing:
         raise UserError(f"{folders} are not repetitions: they differ in {', '.join(differing)}")
+
+
+def _overlap(one: range, other: range) -> bool:
+    return max(one.start, other.start) < min(one.stop, other.stop)
 
 
 def _cell(verdict: _Verdict) -> str:
@@ -103,15 +132,10 @@ def _cell(verdict: _Verdict) -> str:
 def _read(folder: Path) -> _Report:
     file = folder / "report" / "report.json"
     try:
-        report = _Report.model_validate_json(read_regular(file, REPORT_LIMIT))
+        return _Report.model_validate_json(read_regular(file, REPORT_LIMIT))
     except MissingError:
         raise UserError(f"{folder} has no report yet: finish it first, with the command that began it") from None
     except ValidationError:
         raise UserError(
             f"{file}: not the report of experiments on memory. Write it again, with the command that made it"
         ) from None
-    if not isinstance(report.config.get("seeds"), int) or not isinstance(report.config.get("first_seed", 1), int):
-        raise UserError(
-            f"{file}: not the report of experiments on memory. Write it again, with the command that made it"
-        )
-    return report

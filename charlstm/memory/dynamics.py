@@ -23,7 +23,7 @@ from charlstm.memory.text_measures import segments
 from charlstm.model import LanguageModel
 from charlstm.probes.dynamics import dynamics
 from charlstm.probes.gates import gates
-from charlstm.probes.gradients import FULL_STATE, effective_depth, gradient_over_lag
+from charlstm.probes.gradients import effective_depth, gradient_over_lag
 from charlstm.probes.reading import float64_copy, probe_mode
 from charlstm.probes.state_size import state_size
 from charlstm.text.corpus import Corpus
@@ -79,9 +79,7 @@ class Dynamics:
         The last three are measured on the second half of the texts, with the state that the first half leaves.
         """
         strings = self._strings(model, corpus)
-        norms = gradient_over_lag(model, strings, min(self.depth, len(strings) - 2)).norms[FULL_STATE]
-        positive = norms[0] > 0
-        curve = (norms[:, positive] / norms[0][positive]).mean(1) if positive.any() else norms.mean(1)
+        curve = gradient_over_lag(model, strings, min(self.depth, len(strings) - 2)).relative()
         one = strings[:-1, :1]
         state = dynamics(model, one, exponents=1, warm_up=max(0, len(one) - STEPS))
         half = len(strings) // 2

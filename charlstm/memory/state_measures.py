@@ -12,7 +12,7 @@ from charlstm.probes.ablation import ablate_units
 from charlstm.probes.capacity import capacity, random_texts
 from charlstm.probes.closing import find_closing_characters
 from charlstm.probes.dynamics import dynamics, spectral_radii
-from charlstm.probes.gradients import FULL_STATE, gradient_over_lag
+from charlstm.probes.gradients import gradient_over_lag
 from charlstm.training.initial_state import untrained_model
 
 
@@ -29,12 +29,7 @@ def gradient(run: LoadedRun, depth: int, texts: int, trained: bool, task: JsonOb
         result = gradient_over_lag(model, strings, min(depth, len(strings) - 2))
     else:
         result = gradient_over_lag(model, segments(test_split(run.corpus()), 2 * depth + 1, texts), depth)
-    first = result.norms[FULL_STATE][0]
-    is_positive = first > 0
-    if not is_positive.any():
-        return {part: np.zeros(len(norms)).tolist() for part, norms in result.norms.items()}
-    relative = {part: (norms[:, is_positive] / first[is_positive]).mean(1) for part, norms in result.norms.items()}
-    return {part: np.nan_to_num(curve, posinf=np.finfo(float).max).tolist() for part, curve in relative.items()}
+    return {part: np.nan_to_num(result.relative(part), posinf=np.finfo(float).max).tolist() for part in result.norms}
 
 
 def state_dynamics(

@@ -18,7 +18,7 @@ from charlstm.api import LoadedRun
 from charlstm.model import LanguageModel
 from charlstm.probes import tasks
 from charlstm.probes.answers import continual_reber_accuracy, reber_accuracy, score_answers
-from charlstm.probes.counting import accepts, counting_unit, longest_accepted, trajectory
+from charlstm.probes.counting import accepted, counting_unit, longest_accepted, trajectory
 from charlstm.probes.surgery import surgery
 from charlstm.probes.tasks.counting import counting_string
 from charlstm.text.vocabulary import Vocabulary
@@ -76,9 +76,10 @@ def counting(run: LoadedRun, letters: str, tested: list[int], shown: int) -> Jso
     states = trajectory(model, vocabulary, text)
     unit = counting_unit(states, counts)
     values = states[unit.letter][:, unit.layer, unit.unit]
+    by_length = accepted(model, vocabulary, tested, letters)
     return {
-        "longest": longest_accepted(model, vocabulary, tested, letters),
-        "accepted": [accepts(model, vocabulary, n, letters) for n in tested],
+        "longest": longest_accepted(by_length),
+        "accepted": [by_length[n] for n in tested],
         "unit": f"{unit.letter}{unit.unit}",
         "correlation": finite_or_none(unit.correlation),
         "rise": finite_or_none(unit.rise),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import TypeAlias
 
 import numpy as np
@@ -79,36 +80,33 @@ def counting_unit(states: Mapping[str, Values], counts: npt.ArrayLike) -> Counti
     return CountingUnit(letters[part], int(layer), int(unit), float(correlations[part, layer, unit]), rise, fall)
 
 
-def accepts(model: LanguageModel, vocabulary: Vocabulary, n: int, letters: str = "ab") -> bool:
-    """Whether the model predicts a^n b^n (``letters`` "abc": a^n b^n c^n) correctly from the second letter on.
+def accepted(
+    model: LanguageModel, vocabulary: Vocabulary, lengths: Iterable[int], letters: str = "ab"
+) -> dict[int, bool]:
+    """Whether the model predicts a^n b^n (``letters`` "abc": a^n b^n c^n) correctly from the second letter on, for each
+    of the lengths n, ascending.
 
     The string and its end are encoded from the beginning; each character after the first b must be the most probable
     one: b exactly n times, then c or the end.
 
     Raises:
-        ValueError: n is below 1.
+        ValueError: a length is below 1.
         UserError: a symbol is not in the vocabulary, or the model's direction is not forward.
     """
-    return bool(_accepted(model, vocabulary, [n], letters)[0])
-
-
-def longest_accepted(model: LanguageModel, vocabulary: Vocabulary, lengths: Iterable[int], letters: str = "ab") -> int:
-    """The largest of the lengths n such that it and all smaller ones are accepted; 0 if the smallest is not.
-
-    Raises like :func:`accepts`.
-    """
-    longest, ascending = 0, sorted(set(lengths))
+    ascending, by_length = sorted(set(lengths)), dict[int, bool]()
     for first in range(0, len(ascending), BATCH):
-        group = ascending[first : first + BATCH]
-        for n, correct in zip(group, _accepted(model, vocabulary, group, letters), strict=True):
-            if not correct:
-                return longest
-            longest = n
-    return longest
+        batch = ascending[first : first + BATCH]
+        by_length |= zip(batch, _accepted(model, vocabulary, batch, letters), strict=True)
+    return by_length
+
+
+def longest_accepted(by_length: Mapping[int, bool]) -> int:
+    """The largest of ascending lengths up to which all are :func:`accepted`; 0 if the first is not."""
+    return max(takewhile(by_length.__getitem__, by_length), default=0)
 
 
 @torch.no_grad()
-def _accepted(model: LanguageModel, vocabulary: Vocabulary, lengths: list[int], letters: str) -> npt.NDArray[np.bool_]:
+def _accepted(model: LanguageModel, vocabulary: Vocabulary, lengths: list[int], letters: str) -> list[bool]:
     """Whether each length is accepted, as one batch; padding after a string's end does not count."""
     if min(lengths) < 1:
         raise ValueError(f"a string has at least one of each letter, not {min(lengths)}")
@@ -122,7 +120,7 @@ def _accepted(model: LanguageModel, vocabulary: Vocabulary, lengths: list[int], 
         predicted = model.head(y).argmax(-1)
     position, first = torch.arange(len(ids))[:, None], torch.tensor(lengths) + 1
     is_scored = (position >= first) & (position < torch.tensor([len(string) for string in strings]))
-    correct: npt.NDArray[np.bool_] = ((predicted == ids).cpu() | ~is_scored).all(0).numpy()
+    correct: list[bool] = ((predicted == ids).cpu() | ~is_scored).all(0).tolist()
     return correct
 
 

@@ -40,9 +40,14 @@ class GradientOverLag:
 
     norms: Mapping[str, Values]
 
-    def curve(self, part: str = FULL_STATE) -> Values:
-        """The norms' mean over the texts, [K + 1], in which texts with larger gradients weigh more."""
-        mean: Values = self.norms[part].mean(1)
+    def relative(self, part: str = FULL_STATE) -> Values:
+        """The mean over the texts of the norms relative to that of the full state at k = 0, [K + 1], in which all texts
+        weigh the same; without those whose norm there is zero, and zero if there is no other."""
+        first = self.norms[FULL_STATE][0]
+        is_positive = first > 0
+        if not is_positive.any():
+            return np.zeros(len(self.norms[part]))
+        mean: Values = (self.norms[part][:, is_positive] / first[is_positive]).mean(1)
         return mean
 
 

@@ -105,8 +105,12 @@ class Section:
     @property
     def anchor(self) -> str:
         """The section's name in links: its title in lower case, with hyphens between the words."""
-        words = "".join(c if c.isalnum() else " " for c in self.title.lower()).split()
-        return "-".join(words) or "section"
+        return slug(self.title.lower()) or "section"
+
+
+def slug(text: str) -> str:
+    """The text as part of a link or of the name of a file: its letters and digits, with hyphens between the words."""
+    return "-".join("".join(c if c.isalnum() else " " for c in text).split())
 
 
 VerdictWord = Literal["held", "not held", "undecided", "needs the full run", "not run"]

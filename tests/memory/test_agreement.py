@@ -42,8 +42,8 @@ def write(folder: Path, *words: str, **config) -> Path:
 
 
 def test_rows_and_summary(tmp_path):
-    first = write(tmp_path / "a", "held", "held", "held", "held", seeds=5, name="a")
-    second = write(tmp_path / "b", "held", "not held", "undecided", seeds=5, first_seed=101)
+    first = write(tmp_path / "a", "held", "held", "held", "held", seeds=5, search_seeds=2, name="a")
+    second = write(tmp_path / "b", "held", "not held", "undecided", seeds=5, first_seed=101, search_seeds=2)
     assert is_memory_comparison(first)
     assert not is_memory_comparison(tmp_path)
     rows = agreement_rows([second, first])
@@ -62,15 +62,18 @@ def test_rows_and_summary(tmp_path):
     [
         ({"seeds": 5}, "were judged with the same seeds"),
         ({"seeds": 5, "first_seed": 5}, "were judged with the same seeds"),
-        ({"seeds": 5, "first_seed": 6, "test_strings": 10}, "are not repetitions: they differ in test_strings"),
+        ({"seeds": 5, "first_seed": 1001, "search_seeds": 2}, "selected the learning rates of the other"),
+        ({"seeds": 5, "first_seed": 1002, "search_seeds": 2}, "selected the learning rates of the other"),
+        ({"seeds": 5, "first_seed": 6, "search_seeds": 2, "test_strings": 10}, "not repetitions: they differ in test_"),
         ({}, "not the report of"),
         ({"seeds": "5"}, "not the report of"),
     ],
 )
 def test_other_comparisons_are_no_repetitions(tmp_path, config, message):
-    first, second = write(tmp_path / "a", "held", seeds=5), write(tmp_path / "b", "held", **config)
-    with pytest.raises(UserError, match=message):
-        agreement_rows([first, second])
+    first, second = write(tmp_path / "a", "held", seeds=5, search_seeds=2), write(tmp_path / "b", "held", **config)
+    for folders in ([first, second], [second, first]):
+        with pytest.raises(UserError, match=message):
+            agreement_rows(folders)
 
 
 @pytest.mark.parametrize(("content", "message"), [(None, "has no report yet"), ("{}", "not the report of")])

@@ -21,6 +21,7 @@ from charlstm.memory.claims import claims_record
 from charlstm.memory.comparison import MemoryComparison
 from charlstm.memory.datasets import Texts, delete_texts, training_strings
 from charlstm.memory.dynamics import FILE, Dynamics, read_dynamics
+from charlstm.memory.experiments.recall_runs import RecallRuns
 from charlstm.memory.grid import Grid
 from charlstm.memory.groups import Outcome, RunGroup
 from charlstm.memory.jobs import MeasurementJob
@@ -213,6 +214,23 @@ def test_seeds_of_a_repetition_are_others():
     assert (first.judged_seeds(), first.seeds_of_search()) == (range(1, 3), range(1001, 1002))
     assert (second.judged_seeds(), second.seeds_of_search()) == (range(101, 103), range(1101, 1104))
     assert claims_record(second)["seeds"] == [101, 102]
+
+
+def test_median_of_the_steps_has_bounds_if_every_seed_reaches_the_target(tmp_path, monkeypatch):
+    steps = [2, 4, 6, 8, 10]
+
+    def outcome(_: Grid, __: RunGroup, ___: float, seed: int) -> Outcome:
+        return Outcome(0.005, 0.01, 10, steps[seed - 1] if seed < 1000 else 6)
+
+    monkeypatch.setattr(Grid, "outcome", outcome)
+    monkeypatch.setattr(RecallRuns, "_fractions", lambda *_: [1.0] * 5)
+    config = make_config(seeds=5)
+    runs = RecallRuns(config, Grid(config, tmp_path), ["rnn"], [2])
+    metric = runs.metrics()["steps to solve at lag 2", "rnn"]
+    assert (metric.text, metric.interval, metric.low) == ("6 steps", "5 seeds: 2 to 10", 2)
+    steps[0] = None
+    metric = runs.metrics()["steps to solve at lag 2", "rnn"]
+    assert (metric.text, metric.interval, metric.reason) == ("7 steps", "", "1 of 5 seeds without a value")
 
 
 @pytest.mark.parametrize("learned", [0, 1])

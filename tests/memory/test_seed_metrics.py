@@ -61,7 +61,8 @@ def test_reach_at_the_end_of_the_lengths_has_no_upper_bound():
 
 
 def test_equal_fractions_have_bounds():
-    (mean, low, high), metric = fraction_metric([1.0, 1.0, 1.0], 100)
+    metric = fraction_metric([1.0, 1.0, 1.0], 100)
+    mean, low, high = metric.estimate
     assert mean == high == 1.0
     assert low == pytest.approx(0.05 ** (1 / 3))
     assert (metric.low, metric.high) == (low, high)
@@ -103,6 +104,11 @@ def test_median_at_the_end_of_the_scale_has_no_upper_bound():
     assert (metric.value, metric.low, metric.high) == (30, 10, math.inf)
     assert metric.interval == "5 seeds: 10 to 102 or more"
     assert math.isnan(median_metric([1, 2, 3], "characters").low)
+
+
+def test_median_of_a_measured_value_and_one_at_the_end_of_the_scale_is_a_lower_limit():
+    assert median_metric([50] * 5 + [102] * 5, "characters", end=102).text == "76 characters or more"
+    assert median_metric([50] * 6 + [102] * 4, "characters", end=102).text == "50 characters"
 
 
 def test_median_is_printed_with_four_digits():

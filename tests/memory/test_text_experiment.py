@@ -127,8 +127,7 @@ def test_units_with_the_largest_effect(monkeypatch):
         "quote": {"count": 40, "loss": 2 * LN2, "change": change.tolist(), "change_elsewhere": elsewhere.tolist()}
     }
     monkeypatch.setattr(UnitAblations, "_job", lambda *_: results([result])[0])
-    config = make_config(ablated_arms=["gru"])
-    (table,) = UnitAblations(config, GRID, {"gru": None, "rnn": None}).result().section.tables
+    (table,) = UnitAblations(make_config(), GRID, {"gru": None}).result().section.tables
     assert table.rows[0] == ["gru", "closing quote", "40", "2.000", "3", "+1.000", "+0.0100"]
     assert table.rows[1][4:6] == ["1", "+0.500"]
 
@@ -142,6 +141,16 @@ def test_what_the_state_retains(monkeypatch):
     (table,) = result.section.tables
     assert table.rows == [["gru", "6.000 characters", "1.00", "2.00", "0.500", "-0.200 nats per character"]]
     assert result.metrics["memory capacity", "gru"].low < 6 < result.metrics["memory capacity", "gru"].high
+
+
+def test_seed_with_an_exponent_of_minus_infinity_has_no_mean_exponent(monkeypatch):
+    capacity = [{"state": {"capacity": 5.0}, "last_character": {"capacity": 1.0}}] * 3
+    exponents = [[[-0.1], [-0.3]], [[-0.1], [None]], [[-0.1], [-0.3]]]
+    dynamics = [{"largest": 2.0, "median": 0.5, "exponents": one} for one in exponents]
+    monkeypatch.setattr(StateMeasures, "_capacities", lambda *_: results(capacity))
+    monkeypatch.setattr(StateMeasures, "_dynamics", lambda *_: results(dynamics))
+    metrics = StateMeasures(make_config(capacity_delays=5), GRID, {"gru": None}).result().metrics
+    assert metrics["largest Lyapunov exponent", "gru"].reason == "1 of 3 seeds without a value"
 
 
 def test_what_changes_in_the_first_steps(undrawn_plots):

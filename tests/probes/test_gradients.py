@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from charlstm.cells import CELLS, cell
 from charlstm.config import ModelConfig
 from charlstm.model import LanguageModel, RecurrentStack
-from charlstm.probes.gradients import effective_depth, gradient_over_lag
+from charlstm.probes.gradients import GradientOverLag, effective_depth, gradient_over_lag
 
 
 @cell(gates="h", state="h")
@@ -36,13 +36,13 @@ def linear_model(radius: float, hidden_size: int = 5) -> LanguageModel:
 @pytest.mark.parametrize("radius", [0.9, 1.0, 1.1])
 def test_linear_network_gradient_is_a_power_of_the_radius(radius):
     result = gradient_over_lag(linear_model(radius), text(101))
-    curve = result.curve()
-    np.testing.assert_allclose(curve / curve[0], radius ** np.arange(101.0), rtol=1e-10)
+    curve = result.relative()
+    np.testing.assert_allclose(curve, radius ** np.arange(101.0), rtol=1e-10)
     np.testing.assert_array_equal(result.norms["h"], result.norms["all"])
 
 
 def test_the_effective_depth_of_a_linear_network():
-    curve = gradient_over_lag(linear_model(0.9), text(101)).curve()
+    curve = gradient_over_lag(linear_model(0.9), text(101)).relative()
     assert effective_depth(curve) == 43  # 0.9^43 = 0.0108, 0.9^44 = 0.0097
     assert effective_depth(curve, fraction=0.5) == 6
 
@@ -122,7 +122,7 @@ def test_smaller_depth_gives_a_prefix_of_the_curve(fields):
     full, some = gradient_over_lag(network, ids), gradient_over_lag(network, ids, depth=3)
     for part, norms in some.norms.items():
         np.testing.assert_allclose(norms, full.norms[part][:4], rtol=1e-10)
-    assert len(gradient_over_lag(network, ids, depth=0).curve()) == 1
+    assert len(gradient_over_lag(network, ids, depth=0).relative()) == 1
 
 
 def test_executor_and_dtype_of_the_model_do_not_matter():
@@ -134,8 +134,8 @@ def test_executor_and_dtype_of_the_model_do_not_matter():
 
 
 def test_gradient_below_float32_range_is_measured():
-    curve = gradient_over_lag(linear_model(0.05).float(), text(101)).curve()
-    np.testing.assert_allclose(curve / curve[0], 0.05 ** np.arange(101.0), rtol=1e-4)
+    curve = gradient_over_lag(linear_model(0.05).float(), text(101)).relative()
+    np.testing.assert_allclose(curve, 0.05 ** np.arange(101.0), rtol=1e-4)
 
 
 def test_depth_beyond_the_text_is_refused():
@@ -149,3 +149,11 @@ def test_effective_depth():
     assert effective_depth([1.0, 0.5, 0.001, 0.01, 0.002]) == 3, "beyond a gap, and at exactly the fraction"
     assert effective_depth([2.0, 0.01]) == 0
     assert effective_depth([0.0, 0.0]) == 0
+
+
+def test_relative_norms_weigh_all_texts_alike():
+    first = [0.0, 2.0, 100.0]
+    result = GradientOverLag({"all": np.array([first, [9.0, 1.0, 10.0]]), "h": np.array([first, [9.0, 2.0, 0.0]])})
+    np.testing.assert_allclose(result.relative(), [1, 0.3])
+    np.testing.assert_allclose(result.relative("h"), [1, 0.5])
+    np.testing.assert_array_equal(GradientOverLag({"all": np.zeros((2, 3))}).relative(), [0, 0])

@@ -75,15 +75,12 @@ class GatesExperiment(ArmsByTask[str]):
                     rows[arm].append(UNTRAINED)
                     continue
                 accuracies = [one["accuracy"] for one in results]
-                value, metrics[name, arm] = fraction_metric(
-                    accuracies, results[0].get("positions", self._config.test_strings)
-                )
-                estimates[name][arm] = [value]
+                strings = results[0].get("positions", self._config.test_strings)
+                metrics[name, arm] = metric = fraction_metric(accuracies, strings)
+                estimates[name][arm] = [metric.estimate]
                 largest = [one["max_abs_state"] for one in results if "max_abs_state" in one]
                 state = f", largest state {estimate(largest)[0]:,.0f}" if largest else ""
-                rows[arm].append(
-                    f"{percent(value[0])} ({percent(min(accuracies))} to {percent(max(accuracies))}{state})"
-                )
+                rows[arm].append(f"{metric.text} ({percent(min(accuracies))} to {percent(max(accuracies))}{state})")
         plots = [
             bars_plot([""], by_arm, self._colors, f"ablations-{name.lower().replace(' ', '-')}", f"Correct: {name}")
             for name, by_arm in estimates.items()

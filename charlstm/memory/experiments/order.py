@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from charlstm.config import MemoryConfig
 from charlstm.memory.experiments.arms_by_task import UNTRAINED, ArmsByTask
 from charlstm.memory.experiments.base import ExperimentResult, experiment, runs_table
@@ -59,10 +61,9 @@ class OrderExperiment(ArmsByTask[str]):
             estimates[arm] = []
             for name, values in by_task.items():
                 metrics[f"{name} solved", arm] = self._seeds_that_solve(name, arm)
-                value = (float("nan"),) * 3
                 if values:
-                    value, metrics[name, arm] = fraction_metric(values, config.test_strings)
-                estimates[arm].append(value)
+                    metrics[name, arm] = fraction_metric(values, config.test_strings)
+                estimates[arm].append(metrics[name, arm].estimate if values else (math.nan,) * 3)
         guess_accuracies = {name: make_task({"task": task, "length": 50}).chance for name, task in TASKS.items()}
         plot = bars_plot(
             list(self._tasks),

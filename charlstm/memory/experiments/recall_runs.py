@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import statistics
 from collections.abc import Iterable, Iterator
 
 from charlstm.config import MemoryConfig
@@ -18,6 +17,7 @@ from charlstm.memory.metrics import (
     MetricValue,
     above_chance_metric,
     fraction_metric,
+    median_metric,
     percent,
     reach_metric,
 )
@@ -142,13 +142,11 @@ class RecallRuns(ArmsByTask[int]):
                 if not values:
                     continue
                 strings, chance = self._config.test_strings, 1 / recall_section(self._config).keys
-                metrics[f"{prefix}accuracy at lag {lag}", arm] = fraction_metric(values, strings)[1]
+                metrics[f"{prefix}accuracy at lag {lag}", arm] = fraction_metric(values, strings)
                 metrics[f"{prefix}seeds above chance at lag {lag}", arm] = above_chance_metric(values, strings, chance)
                 if steps := self.steps(lag, arm):
-                    text = f"{statistics.median(steps):,g} steps"
-                    interval = f"{len(steps)} of {len(values)} seeds: {min(steps):,} to {max(steps):,}"
-                    metrics[f"{prefix}steps to solve at lag {lag}", arm] = MetricValue(
-                        statistics.median(steps), text, interval
+                    metrics[f"{prefix}steps to solve at lag {lag}", arm] = median_metric(
+                        steps, "steps", missing=len(values) - len(steps)
                     )
         return metrics
 

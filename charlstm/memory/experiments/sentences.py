@@ -19,7 +19,7 @@ from charlstm.memory.task_measures import TEST_SEED, JsonObject
 from charlstm.probes.tasks.sentence_words import clean_filler
 from charlstm.probes.tasks.sentences import shortest_distance
 from charlstm.report.distance_plots import recall_plot
-from charlstm.report.document import Figure, Section, Table
+from charlstm.report.document import Figure, Section, Table, slug
 from charlstm.report.gate_plots import gate_map
 from charlstm.text.corpus import load_corpus
 from charlstm.text.visible import visible
@@ -141,9 +141,8 @@ class SentencesExperiment(ArmsByTask[Key]):
             for index, n in enumerate(distances):
                 for name, field in (("accuracy", "accuracy"), ("choice", "candidates")):
                     values = [run[field][index] for run in runs]
-                    metrics[f"{name} at distance {n} ({title})", arm] = fraction_metric(
-                        values, self._config.test_strings
-                    )[1]
+                    metric = fraction_metric(values, self._config.test_strings)
+                    metrics[f"{name} at distance {n} ({title})", arm] = metric
         return metrics
 
     def _plot(self, key: Key, results: dict[str, list[JsonObject]]) -> Figure | None:
@@ -205,12 +204,11 @@ class SentencesExperiment(ArmsByTask[Key]):
                 continue
             values = np.array(result["series"])
             units = np.sort(np.argsort(-values.std(0))[:ROWS])
-            slug = "-".join("".join(c if c.isalnum() else " " for c in arm).split())
             plots.append(
                 gate_map(
                     values[:, units],
                     result["text"],
-                    f"sentence-gates-{'-'.join(key).replace('_', '-')}-{slug}",
+                    f"sentence-gates-{'-'.join(key).replace('_', '-')}-{slug(arm)}",
                     f"Gate {result['letter']} over a sentence ({_title(*key)}): {arm}",
                     units.tolist(),
                 )

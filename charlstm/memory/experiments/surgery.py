@@ -82,11 +82,11 @@ class SurgeryExperiment:
                     enough = sum(fraction >= self._config.solve_threshold for fraction in judged)
                     metrics[f"{_metric(part)} at {moment:g}", arm] = seeds_metric(enough, len(judged))
                     values = [value["swapped"] for value in one]
-                    value = fraction_metric(values, one[0]["count"] // 2)[0]
-                    rows[-1].append(f"{percent(value[0])} ({percent(min(values))} to {percent(max(values))})")
+                    swapped = fraction_metric(values, one[0]["count"] // 2)
+                    rows[-1].append(f"{swapped.text} ({percent(min(values))} to {percent(max(values))})")
                     if moment == MOMENTS[1]:
                         metrics[_metric(part), arm] = metrics[f"{_metric(part)} at {moment:g}", arm]
-                        bars[arm][number] = value
+                        bars[arm][number] = swapped.estimate
         plot = bars_plot(
             [_label(part) for part in all_parts],
             bars,

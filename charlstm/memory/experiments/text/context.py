@@ -131,8 +131,7 @@ class ContextUse(TextPart):
 
     def _mean(self, nats: npt.NDArray[np.float64], arm: str) -> Estimate:
         """Mean bits per character of nats [seeds, targets], with the interval over seeds and blocks of the text."""
-        metric = self._difference(nats, arm)
-        return metric.value, metric.low, metric.high
+        return self._difference(nats, arm).estimate
 
     def _far_table(self) -> Table:
         """What each arm loses where the far context is changed, relative to all of it."""

@@ -14,7 +14,7 @@ from charlstm.memory.jobs import MeasurementJob
 from charlstm.memory.metrics import MetricValue
 from charlstm.probes.dependencies import BINS, Kind
 from charlstm.report.document import Figure, Section, Table
-from charlstm.report.estimate_plots import Estimate, difference_plot
+from charlstm.report.estimate_plots import difference_plot
 from charlstm.text.visible import visible
 from charlstm.units import bits
 
@@ -88,9 +88,7 @@ class DependencyLosses(TextPart):
                 bits(float(np.mean(one["nats"]))) - bits(float(other.mean()))
                 for one, other in zip(bins, losses[baseline], strict=True)
             ]
-            estimates: dict[str, list[Estimate]] = {
-                arm: [(one.value, one.low, one.high) for one in by_bin] for arm, by_bin in gains.items()
-            }
+            estimates = {arm: [one.estimate for one in by_bin] for arm, by_bin in gains.items()}
             figure = difference_plot(
                 [_short_name(one) for one in bins],
                 [len(one["nats"]) for one in bins],

@@ -46,21 +46,21 @@ class TextExperiment:
     def _parts(self, groups: Mapping[str, RunGroup]) -> list[ExperimentPart]:
         """The parts, about these arms."""
         config, grid, section = self._config, self._grid, self._section
+        ablated, gated = (
+            {arm: groups[arm] for arm in arms if arm in groups} for arms in (section.ablated_arms, section.gate_arms)
+        )
+        arguments = {"depth": section.gradient_depth, "texts": GRADIENT_TEXTS}
         parts: list[ExperimentPart | None] = [
             Learning(config, grid, groups),
             ContextUse(config, grid, groups),
             DependencyLosses(config, grid, groups) if section.dependency_positions else None,
             Passages(config, grid, groups) if section.passage_characters else None,
-            UnitAblations(config, grid, groups) if section.ablated_arms else None,
+            UnitAblations(config, grid, ablated) if ablated else None,
             StateMeasures(config, grid, groups) if section.capacity_delays else None,
+            GradientCurves(config, grid, groups, arguments, "on text") if section.gradient_depth else None,
+            TrainingDynamics(config, grid, groups) if section.training_steps else None,
+            TextGates(config, grid, gated) if gated else None,
         ]
-        if section.gradient_depth:
-            arguments = {"depth": section.gradient_depth, "texts": GRADIENT_TEXTS}
-            parts.append(GradientCurves(config, grid, groups, arguments, "on text"))
-        if section.training_steps:
-            parts.append(TrainingDynamics(config, grid, groups))
-        if section.gate_arms:
-            parts.append(TextGates(config, grid, groups))
         return [part for part in parts if part is not None]
 
     def metric_names(self) -> list[str]:

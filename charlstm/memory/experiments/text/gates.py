@@ -8,16 +8,16 @@ import numpy as np
 
 from charlstm.cells import CELLS
 from charlstm.config import MemoryConfig
+from charlstm.memory.dynamics import LONGEST
 from charlstm.memory.experiments.base import ExperimentResult
 from charlstm.memory.experiments.text.part import TextPart
 from charlstm.memory.grid import Grid
 from charlstm.memory.groups import RunGroup
 from charlstm.memory.jobs import MeasurementJob
-from charlstm.report.document import Figure, Section
+from charlstm.report.document import Figure, Section, slug
 from charlstm.report.gate_plots import gate_map, half_life_plot, saturation_plot
 
 ROWS, COLUMNS = 16, 160
-MAX_HALF_LIFE = 1e9
 
 WHAT = (
     "The gates of a trained network over text of the test split: how often each unit's gates are closed (below 0.1) "
@@ -32,7 +32,6 @@ class TextGates(TextPart):
 
     def __init__(self, config: MemoryConfig, grid: Grid, groups: Mapping[str, RunGroup]) -> None:
         super().__init__(config, grid, groups)
-        self._groups = {arm: groups[arm] for arm in self._section.gate_arms if arm in groups}
         for arm, group in self._groups.items():
             if len(CELLS[group.members[0].model.cell].gates) == 1:
                 raise ValueError(f"gate_arms: {arm} has no gates")
@@ -47,7 +46,7 @@ class TextGates(TextPart):
         plots = [plot for arm in self._groups for plot in self._plot_gates(arm)]
         half_lives = {arm: self._job(arm).result()["half_lives"] for arm in self._groups}
         drawn = {
-            arm: [MAX_HALF_LIFE if value is None else value for value in values]
+            arm: [LONGEST if value is None else value for value in values]
             for arm, values in half_lives.items()
             if values is not None
         }
@@ -58,17 +57,17 @@ class TextGates(TextPart):
 
     def _plot_gates(self, arm: str) -> list[Figure | None]:
         """Plot the saturation of an arm's gates, and the forget gate over text."""
-        result, slug = self._job(arm).result(), "-".join("".join(c if c.isalnum() else " " for c in arm).split())
+        result = self._job(arm).result()
         gates = {f"gate {letter}": (unit["left"], unit["right"]) for letter, unit in result["saturation"].items()}
         values = np.array(result["series"])
         most_variable = np.sort(np.argsort(-values.std(0))[:ROWS])
         text = "".join(character or " " for character in result["characters"])
         return [
-            saturation_plot(gates, f"saturation-{slug}", f"Saturated gates: {arm}", self._colors[arm]),
+            saturation_plot(gates, f"saturation-{slug(arm)}", f"Saturated gates: {arm}", self._colors[arm]),
             gate_map(
                 values[:, most_variable],
                 text,
-                f"gate-map-{slug}",
+                f"gate-map-{slug(arm)}",
                 f"Gate {result['letter']} over text: {arm}",
                 most_variable.tolist(),
             ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from charlstm.memory.experiments.base import ExperimentResult
 from charlstm.memory.experiments.text.part import TextPart
@@ -54,7 +54,7 @@ class StateMeasures(TextPart):
         for arm in self._groups:
             capacities = [job.result() for job in self._capacities(arm)]
             dynamics = [job.result() for job in self._dynamics(arm)]
-            exponents = [_mean(row[0] for row in one["exponents"] if row[0] is not None) for one in dynamics]
+            exponents = [_mean([row[0] for row in one["exponents"]]) for one in dynamics]
             missing, states = [None] * len(self._diverged(arm)), [one["state"]["capacity"] for one in capacities]
             metrics["memory capacity", arm] = mean_metric([*states, *missing], "characters")
             metrics["largest Lyapunov exponent", arm] = mean_metric([*exponents, *missing], "nats per character")
@@ -75,6 +75,7 @@ class StateMeasures(TextPart):
         return ExperimentResult(Section("What the state retains", paragraphs=[WHAT], tables=[table]), metrics)
 
 
-def _mean(values: Iterable[float]) -> float | None:
-    known = list(values)
-    return statistics.fmean(known) if known else None
+def _mean(values: Sequence[float | None]) -> float | None:
+    """The mean; None if there is a text without a value, since the others are then a selection."""
+    known = [value for value in values if value is not None]
+    return statistics.fmean(known) if len(known) == len(values) else None

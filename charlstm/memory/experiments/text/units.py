@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 
-from charlstm.config import MemoryConfig
 from charlstm.memory.experiments.base import ExperimentResult
 from charlstm.memory.experiments.text.part import TextPart
-from charlstm.memory.grid import Grid
-from charlstm.memory.groups import RunGroup
 from charlstm.memory.jobs import MeasurementJob
 from charlstm.report.document import Section, Table
 from charlstm.text.visible import visible
@@ -22,16 +17,13 @@ STEPS, TEXTS, SHOWN = 300, 64, 3
 WHAT = (
     "Is there a unit that remembers an open quote (Karpathy, Johnson & Fei-Fei 2015)? Each unit of the first seed is "
     "held at its mean in turn, in all parts of the state: the loss at closing quotes and brackets then grows by what "
-    "the unit contributed. A table has the units with the largest effect."
+    "the unit contributed. A table has the units with the largest effect: since the same positions select them and "
+    "measure it, it is somewhat too large."
 )
 
 
 class UnitAblations(TextPart):
     """The units of some arms whose ablation costs most at closing characters."""
-
-    def __init__(self, config: MemoryConfig, grid: Grid, groups: Mapping[str, RunGroup]) -> None:
-        super().__init__(config, grid, groups)
-        self._groups = {arm: groups[arm] for arm in self._section.ablated_arms if arm in groups}
 
     def _job(self, arm: str) -> MeasurementJob:
         arguments = {"steps": STEPS, "texts": TEXTS}
