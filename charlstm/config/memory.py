@@ -243,10 +243,6 @@ class MemoryConfig(ConfigFile):
                 problems.append(Problem((section,), f"expected a section, found {format_value(settings[section])}"))
         return settings, problems
 
-    def sized(self, arm: str) -> bool:
-        """Whether the arm or its initialization sets its hidden_size."""
-        return self.sets(arm, ("model", "hidden_size"))
-
     def sets(self, arm: str, *fields: Loc) -> bool:
         """Whether the arm or its initialization sets one of these fields, or of those in these sections."""
         given = [loc for changes in self._layers(arm) for loc in override({}, changes).origin]

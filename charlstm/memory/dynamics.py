@@ -44,7 +44,7 @@ Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Dynamics:
+class DynamicsMeasurement:
     """What is measured, up to ``depth`` characters back, on so many ``texts``.
 
     task: they are test strings of this task; None: segments of the validation split.
@@ -150,7 +150,7 @@ class Dynamics:
         return record_evaluation
 
 
-def read_dynamics(path: Path, measured: Dynamics | None = None, has_settings: bool = False) -> list[Record]:
+def read_dynamics(path: Path, measured: DynamicsMeasurement | None = None, has_settings: bool = False) -> list[Record]:
     """The records of a run directory, by step; empty if there are none, or if they were measured with other settings
     than ``measured``; with ``has_settings``, also if the file does not name its settings. Incomplete lines are left
     out."""

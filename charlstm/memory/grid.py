@@ -13,7 +13,7 @@ from charlstm.comparison.arms import Trial, match_parameters, parameter_count
 from charlstm.comparison.training_job import TrainingJob
 from charlstm.config import Config, MemoryConfig
 from charlstm.memory.datasets import Dataset, Texts
-from charlstm.memory.dynamics import Dynamics, read_dynamics
+from charlstm.memory.dynamics import DynamicsMeasurement, read_dynamics
 from charlstm.memory.groups import BestRuns, Outcome, RunGroup, Search, with_previous
 from charlstm.memory.jobs import MeasurementJob
 from charlstm.memory.rate_search import RateSearch
@@ -42,7 +42,7 @@ class Grid:
         dataset: Dataset,
         arms: Iterable[str],
         previous: dict[str, RunGroup] | None = None,
-        dynamics: Dynamics | None = None,
+        dynamics: DynamicsMeasurement | None = None,
     ) -> dict[str, RunGroup]:
         """The run groups of some arms on a dataset; arms without a hidden_size get as many parameters as the first.
 
@@ -58,7 +58,7 @@ class Grid:
                 model = self._config(experiment, dataset, name, 1.0, self.judged_seeds[0]).model
                 if not target:
                     target = parameter_count(model, size)
-                elif not config.sized(name):
+                elif not config.sets(name, ("model", "hidden_size")):
                     model = match_parameters(model, size, target)
                 parameters = parameter_count(model, size)
                 members.append(RunGroup(experiment, dataset, name, model, parameters, dynamics=dynamics))
@@ -137,7 +137,7 @@ class Grid:
                     jobs.setdefault(job.key, job)
         return list(jobs.values())
 
-    def _dynamics(self, group: RunGroup, seed: int) -> Dynamics | None:
+    def _dynamics(self, group: RunGroup, seed: int) -> DynamicsMeasurement | None:
         return group.dynamics if seed in self.judged_seeds else None
 
     def expected_runs(self, groups: Iterable[RunGroup]) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from charlstm.config import ModelConfig
 from charlstm.memory.datasets import Dataset
-from charlstm.memory.dynamics import Dynamics
+from charlstm.memory.dynamics import DynamicsMeasurement
 from charlstm.text.visible import visible
 
 
@@ -32,7 +32,7 @@ class RunGroup:
     parameters: int
     initializations: tuple[RunGroup, ...] = ()
     previous: RunGroup | None = None
-    dynamics: Dynamics | None = None
+    dynamics: DynamicsMeasurement | None = None
 
     @property
     def key(self) -> tuple[str, str]:

@@ -20,7 +20,7 @@ from charlstm.jobs.this_process import ThisProcess
 from charlstm.memory.claims import claims_record
 from charlstm.memory.comparison import MemoryComparison
 from charlstm.memory.datasets import Texts, delete_texts, training_strings
-from charlstm.memory.dynamics import FILE, Dynamics, read_dynamics
+from charlstm.memory.dynamics import FILE, DynamicsMeasurement, read_dynamics
 from charlstm.memory.experiments.recall_runs import RecallRuns
 from charlstm.memory.grid import Grid
 from charlstm.memory.groups import Outcome, RunGroup
@@ -283,7 +283,7 @@ def job(tmp_path) -> TrainingJob:
     grid = Grid(make_config(), tmp_path)
     (group,) = grid.run_groups("recall", grid.texts.task("recall-5", TASK, 60), ["rnn"]).values()
     group.dataset.write(1)
-    return TrainingJob(grid.trial(group, 1e-2, 1), Dynamics(TASK, texts=3, depth=6))
+    return TrainingJob(grid.trial(group, 1e-2, 1), DynamicsMeasurement(TASK, texts=3, depth=6))
 
 
 def tensors(path: Path) -> dict[str, torch.Tensor]:
@@ -344,7 +344,7 @@ def test_dynamics_after_given_steps_on_a_text(tmp_path):
     config = make_config(arms={"gru": {"model.cell": "gru"}}, experiments={"text": text_section(text)})
     grid = Grid(config, tmp_path)
     (group,) = grid.run_groups("text", grid.texts.existing("text", config.experiments.text.corpus), ["gru"]).values()
-    job = TrainingJob(grid.trial(group, 1e-2, 1), Dynamics(None, texts=2, depth=6, steps=(5, 0, 3, 4, 99)))
+    job = TrainingJob(grid.trial(group, 1e-2, 1), DynamicsMeasurement(None, texts=2, depth=6, steps=(5, 0, 3, 4, 99)))
     assert job.work(Control())
     path = job.trial.directory.path
     records = read_dynamics(path)

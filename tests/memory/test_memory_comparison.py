@@ -122,6 +122,7 @@ experiments:
     search: {{training.budget.steps: 2}}
     capacity_delays: 3
     gradient_depth: 6
+    training_steps: [0, 3]
     gate_arms: [lstm]
   copying:
     arms: [lstm]
@@ -213,6 +214,7 @@ def test_each_experiment_has_section_plots_and_command(done):
     }
     names = {path.stem for path in (done / "report").glob("*.png")}
     assert {"recall-over-lag", "gradient-on-recall", "gradient-on-text", "depth-in-training"} <= names
+    assert "depth-on-text-in-training" in names
     assert {
         "ablations-continual-reber",
         "ablations-recall-at-2",

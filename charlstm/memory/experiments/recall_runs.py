@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from charlstm.config import MemoryConfig
 from charlstm.config.experiments.recall import RecallConfig
-from charlstm.memory.dynamics import Dynamics
+from charlstm.memory.dynamics import DynamicsMeasurement
 from charlstm.memory.experiments.arms_by_task import ArmsByTask
 from charlstm.memory.grid import Grid
 from charlstm.memory.groups import RunGroup
@@ -60,7 +60,7 @@ def recall_groups(
         dataset = grid.texts.task(f"recall-{lag}{'-mixed' * mixed}", task, section.strings)
         dynamics = None
         if gradient and gradient.training_texts and lag == gradient.lag_of(section) and not mixed:
-            dynamics = Dynamics(task, gradient.training_texts, gradient.depth_of(section))
+            dynamics = DynamicsMeasurement(task, gradient.training_texts, gradient.depth_of(section))
         conditions = {
             arm: group for arm, group in previous.items() if group.initializations or (lag, arm) not in claimed
         }

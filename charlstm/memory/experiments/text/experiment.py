@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from charlstm.config import MemoryConfig
-from charlstm.memory.dynamics import Dynamics
+from charlstm.memory.dynamics import DynamicsMeasurement
 from charlstm.memory.experiments.base import ExperimentPart, ExperimentResult, experiment, merged, runs_table
 from charlstm.memory.experiments.gradient_curves import GradientCurves
 from charlstm.memory.experiments.text.context import ContextUse
@@ -37,7 +37,7 @@ class TextExperiment:
         self._grid, self._section = grid, section
         dynamics = None
         if section.training_steps:
-            dynamics = Dynamics(None, DYNAMICS_TEXTS, section.gradient_depth, tuple(section.training_steps))
+            dynamics = DynamicsMeasurement(None, DYNAMICS_TEXTS, section.gradient_depth, tuple(section.training_steps))
         dataset = grid.texts.existing("text", section.corpus)
         self._groups = groups = grid.run_groups("text", dataset, section.arms, dynamics=dynamics)
         self._config = config

@@ -67,7 +67,7 @@ class TrainingDynamics(TextPart):
             if rows:
                 tables.append(Table(header, rows, caption=caption, colors=[self._colors[arm] for arm in values]))
             if field in PLOTS:
-                figure = f"{field.replace('_', '-')}-in-training"
+                figure = f"{field.replace('_', '-')}-on-text-in-training"
                 plots.append(medians_plot(values, self._colors, figure, PLOTS[field], unit))
         section = Section(
             title="During training",
