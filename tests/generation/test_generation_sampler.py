@@ -335,12 +335,15 @@ def sample_with_cpp(logits, sampling):
         (EVEN, {"top_p": 0.5}, [0, 0, 1, 1, 1]),
         (EVEN, {"min_p": 1.0}, [0, 1, 2, 3, 3]),
         ([1.0, 0.0, 1.0, 1.0], {"min_p": 1.0}, [0, 0, 2, 3, 3]),
+        ([0.0, 3.0, 2.0, 1.0], {"top_k": 2, "temperature": 1e8}, [1, 1, 2, 2, 2]),
+        ([0.0, 3.0, 2.0, 1.0], {"top_p": 0.26, "temperature": 1e8}, [1, 1, 2, 2, 2]),
+        ([0.0, 3.0, 2.0, 1.0], {"top_k": 3, "top_p": 0.5, "temperature": 1e8}, [1, 1, 2, 2, 2]),
     ],
     ids=str,
 )
 def test_ties_and_the_ends_of_the_distribution(sample, logits, options, expected):
-    """Of equally probable characters, top_k and min_p select all, top_p and temperature 0 the first ones. A filtered
-    character is never sampled."""
+    """Of equal logits, top_k and min_p select all, top_p and temperature 0 the first ones, at any temperature. A
+    filtered character is never sampled."""
     assert sample(logits, Sampling(**options)).tolist() == expected
 
 
