@@ -68,5 +68,14 @@ def sample_ids(logits: Tensor, sampling: Sampling, draws: Tensor) -> Tensor:
     if sampling.temperature == 0:
         return logits.argmax(-1)
     p = sampling.probabilities(logits)
-    sums = (p if p.device.type == "mps" else p.double()).cumsum(-1)  # MPS has no float64
-    return (sums > draws.to(sums.device, sums.dtype)[:, None] * sums[:, -1:]).to(torch.uint8).argmax(-1)
+    return first_above(p if p.device.type == "mps" else p.double(), draws)  # MPS has no float64
+
+
+def first_above(p: Tensor, draws: Tensor) -> Tensor:
+    """For each row of p [B, V], not normalized, the first id whose cumulative sum exceeds its draw [B] times the total
+    sum."""
+    sums = p.cumsum(-1)
+    draws = draws.to(sums.device, sums.dtype)
+    if sums.dtype == torch.float32:  # it rounds a draw just below 1 to 1, and no sum exceeds the total
+        draws = draws.clamp(max=1 - torch.finfo(torch.float32).eps / 2)
+    return (sums > draws[:, None] * sums[:, -1:]).to(torch.uint8).argmax(-1)
