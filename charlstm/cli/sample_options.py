@@ -62,7 +62,13 @@ Temperature = Annotated[
         "seed.",
     ),
 ]
-TopK = Annotated[int, typer.Option(help="Sample from the k most probable characters; 0: from all.")]
+TopK = Annotated[
+    int,
+    typer.Option(
+        help="Sample from the k most probable characters; 0: from all. After the temperature, --top-k, --top-p and "
+        "--min-p act in this order."
+    ),
+]
 TopP = Annotated[
     float,
     typer.Option(help="Sample from the most probable characters whose probabilities add up to this; 1: from all."),
