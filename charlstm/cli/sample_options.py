@@ -112,7 +112,12 @@ Precision = Annotated[
 
 Length = Annotated[int, typer.Option(min=0, help="Number of characters to write.")]
 NumSamples = Annotated[
-    int, typer.Option(min=1, help="Number of texts, sampled in parallel; with several temperatures, for each of them.")
+    int,
+    typer.Option(
+        min=1,
+        help="Number of texts, sampled in parallel; with several temperatures, for each of them. Another number gives "
+        "other texts from the same seed.",
+    ),
 ]
 Until = Annotated[
     str | None,
