@@ -53,6 +53,8 @@ def check_options(context: typer.Context, direction: str) -> None:
         raise UserError(
             "--prime is for a model with direction: forward; this model has direction: backward: use --suffix"
         )
+    if direction == "backward" and options["stream"]:
+        refuse(context, "with direction: backward: the model writes the end of its text first", "stream")
     if not given_options(context, "prime", "suffix"):
         refuse(context, f"without a {'--suffix' if direction == 'backward' else '--prime'}", "unknown")
 

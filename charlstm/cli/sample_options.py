@@ -62,7 +62,13 @@ Temperature = Annotated[
         "seed.",
     ),
 ]
-TopK = Annotated[int, typer.Option(help="Sample from the k most probable characters; 0: from all.")]
+TopK = Annotated[
+    int,
+    typer.Option(
+        help="Sample from the k most probable characters; 0: from all. After the temperature, --top-k, --top-p and "
+        "--min-p act in this order."
+    ),
+]
 TopP = Annotated[
     float,
     typer.Option(help="Sample from the most probable characters whose probabilities add up to this; 1: from all."),
@@ -106,7 +112,12 @@ Precision = Annotated[
 
 Length = Annotated[int, typer.Option(min=0, help="Number of characters to write.")]
 NumSamples = Annotated[
-    int, typer.Option(min=1, help="Number of texts, sampled in parallel; with several temperatures, for each of them.")
+    int,
+    typer.Option(
+        min=1,
+        help="Number of texts, sampled in parallel; with several temperatures, for each of them. Another number gives "
+        "other texts from the same seed.",
+    ),
 ]
 Until = Annotated[
     str | None,

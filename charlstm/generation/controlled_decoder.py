@@ -36,8 +36,7 @@ class ControlledDecoder:
         until: Sequence[int] = (),
     ) -> None:
         self._model, self._sampling, self._controls, self._length = model, sampling, controls, length
-        self._texts = np.zeros((batch_size, len(prime) + length), np.int64)
-        self._texts[:, : len(prime)] = prime
+        self._texts = np.tile(np.array(prime, np.int64), (batch_size, 1))
         self._prime_length, self._written = len(prime), 0
         self._states: list[int | None] = [START] * batch_size  # None: the text has ended
         self._until = list(until)
@@ -70,10 +69,17 @@ class ControlledDecoder:
             rows = zip(torch.split(scores, 1), torch.split(draws, 1), strict=True)
             ids = torch.cat([self._match(self._controls.automaton, n, *row, sampling) for n, row in enumerate(rows)])
         chosen = logits.log_softmax(-1).gather(-1, ids.clamp(max=vocabulary_size - 1)[:, None])[:, 0]
-        self._texts[:, self._prime_length + self._written] = ids
-        self._written += 1
+        self._append(ids)
         self._model(ids.to(self._model.device))
         return ids, chosen.masked_fill((ids == vocabulary_size) & ~chosen.isnan(), 0)
+
+    def _append(self, ids: Tensor) -> None:
+        """Append an id [B] to each text. Doubling the room needs memory for what is written, not for ``length``."""
+        end = self._prime_length + self._written
+        if end == self._texts.shape[1]:
+            self._texts = np.pad(self._texts, ((0, 0), (0, max(16, end))))
+        self._texts[:, end] = ids
+        self._written += 1
 
     def _text(self, n: int) -> npt.NDArray[np.int64]:
         """The ids of prompt and text n so far."""

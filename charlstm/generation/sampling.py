@@ -24,7 +24,9 @@ class Sampling:
     min_p        only characters with at least this fraction of the probability of the most probable one
                  (Nguyen et al. 2024); 0: all
 
-    The filters act after the temperature, in this order. Raises UserError for values out of range.
+    The filters act after the temperature, in this order. The logits decide which character is more probable, since a
+    high temperature can make their probabilities equal in float32. Of equal logits at the limit of top_k all are kept,
+    of those at the limit of top_p the first. Raises UserError for values out of range.
     """
 
     temperature: float = 1.0
@@ -49,9 +51,10 @@ class Sampling:
         # Without subtracting the maximum, a quotient could be infinite and make the whole row NaN.
         p = torch.softmax((logits - logits.amax(-1, keepdim=True)) / self.temperature, -1)
         if self.top_k and self.top_k < p.shape[-1]:
-            p = p.masked_fill(p < p.topk(self.top_k, -1).values[:, -1:], 0)
+            p = p.masked_fill(logits < logits.topk(self.top_k, -1).values[:, -1:], 0)
         if self.top_p < 1:
-            ranked, order = p.sort(-1, descending=True)
+            order = logits.sort(dim=-1, descending=True, stable=True).indices
+            ranked = p.gather(-1, order)
             before = ranked.cumsum(-1) - ranked
             cut = before >= self.top_p * p.sum(-1, keepdim=True)
             p = torch.zeros_like(p).scatter(-1, order, ranked.masked_fill(cut, 0))
@@ -65,5 +68,14 @@ def sample_ids(logits: Tensor, sampling: Sampling, draws: Tensor) -> Tensor:
     if sampling.temperature == 0:
         return logits.argmax(-1)
     p = sampling.probabilities(logits)
-    sums = (p if p.device.type == "mps" else p.double()).cumsum(-1)  # MPS has no float64
-    return (sums > draws.to(sums.device, sums.dtype)[:, None] * sums[:, -1:]).to(torch.uint8).argmax(-1)
+    return first_above(p if p.device.type == "mps" else p.double(), draws)  # MPS has no float64
+
+
+def first_above(p: Tensor, draws: Tensor) -> Tensor:
+    """For each row of p [B, V], not normalized, the first id whose cumulative sum exceeds its draw [B] times the total
+    sum."""
+    sums = p.cumsum(-1)
+    draws = draws.to(sums.device, sums.dtype)
+    if sums.dtype == torch.float32:  # it rounds a draw just below 1 to 1, and no sum exceeds the total
+        draws = draws.clamp(max=1 - torch.finfo(torch.float32).eps / 2)
+    return (sums > draws[:, None] * sums[:, -1:]).to(torch.uint8).argmax(-1)

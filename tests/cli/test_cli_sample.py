@@ -258,13 +258,14 @@ def test_infill_mistakes_are_reported(charlstm, filler, arguments, message):
 
 def test_options_must_fit_the_direction(charlstm, tiny_run, trained):
     backward = trained(b"the cat sat on a mat " * 40, direction="backward")
-    for run, option, message in (
-        (tiny_run, "--suffix", "--prime"),
-        (backward, "--prime", "--suffix"),
-        (tiny_run, "--infill", "direction: bidirectional"),
-        (backward, "--infill", "direction: bidirectional"),
+    for run, options, message in (
+        (tiny_run, ["--suffix"], "--prime"),
+        (backward, ["--prime"], "--suffix"),
+        (tiny_run, ["--infill"], "direction: bidirectional"),
+        (backward, ["--infill"], "direction: bidirectional"),
+        (backward, ["--stream", "--suffix"], "--stream has no effect with direction: backward"),
     ):
-        result = charlstm("sample", run, option, "the _at")
+        result = charlstm("sample", run, *options, "the _at")
         assert (result.code, result.out) == (2, "")
         assert message in result.err
 

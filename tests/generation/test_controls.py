@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from dataclasses import replace
@@ -50,6 +51,15 @@ def test_streamed_text_is_the_controlled_text(controls):
     assert [i for piece in stream(model, VOCABULARY, controlled, *arguments) for i in piece] == list(sample.ids)
     assert generate(model, VOCABULARY, controlled, *arguments) == [sample]
     assert generate(model, VOCABULARY, free, *arguments) != [sample]
+
+
+@each_control
+def test_memory_grows_with_what_is_written(controls):
+    model, longest = make_model(), 10**12
+    pieces = stream(model, VOCABULARY, TextRequest("ab", longest, controls=controls), Sampling(), 5)
+    beginning = [i for piece in itertools.islice(pieces, 50) for i in piece]
+    assert beginning[:2] == VOCABULARY.encode("ab").tolist()
+    assert len(beginning) == 51 or controls.automaton
 
 
 @each_control

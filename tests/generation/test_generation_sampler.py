@@ -14,7 +14,7 @@ from charlstm.errors import UserError
 from charlstm.evaluation import nats_per_character
 from charlstm.generation import Sampling, TextRequest, generate, sampler
 from charlstm.generation.incremental import IncrementalModel, make_cpp_decoder
-from charlstm.generation.sampler import sample_ids
+from charlstm.generation.sampling import first_above, sample_ids
 from charlstm.model import LanguageModel
 from charlstm.text.vocabulary import Vocabulary
 
@@ -335,13 +335,24 @@ def sample_with_cpp(logits, sampling):
         (EVEN, {"top_p": 0.5}, [0, 0, 1, 1, 1]),
         (EVEN, {"min_p": 1.0}, [0, 1, 2, 3, 3]),
         ([1.0, 0.0, 1.0, 1.0], {"min_p": 1.0}, [0, 0, 2, 3, 3]),
+        ([0.0, 3.0, 2.0, 1.0], {"top_k": 2, "temperature": 1e8}, [1, 1, 2, 2, 2]),
+        ([0.0, 3.0, 2.0, 1.0], {"top_p": 0.26, "temperature": 1e8}, [1, 1, 2, 2, 2]),
+        ([0.0, 3.0, 2.0, 1.0], {"top_k": 3, "top_p": 0.5, "temperature": 1e8}, [1, 1, 2, 2, 2]),
     ],
     ids=str,
 )
 def test_ties_and_the_ends_of_the_distribution(sample, logits, options, expected):
-    """Of equally probable characters, top_k and min_p select all, top_p and temperature 0 the first ones. A filtered
-    character is never sampled."""
+    """Of equal logits, top_k and min_p select all, top_p and temperature 0 the first ones, at any temperature. A
+    filtered character is never sampled."""
     assert sample(logits, Sampling(**options)).tolist() == expected
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_draw_just_below_1_never_gives_a_filtered_character(dtype):
+    """On MPS, which has no float64, it is rounded to 1."""
+    p = torch.tensor([0, 0.3, 0.1, 0], dtype=dtype) * torch.linspace(0.1, 9, 50, dtype=dtype)[:, None]
+    assert first_above(p, DRAWS[-1:].expand(50)).tolist() == [2] * 50
+    assert first_above(p, DRAWS[-1:].to(dtype).expand(50)).tolist() == [2] * 50
 
 
 @pytest.mark.parametrize(

@@ -48,13 +48,13 @@ static int64_t choose(const Sampling& w, const float* logits, double draw, std::
     for (int64_t v = 0; v < V; ++v) sum += p[v];
     return sum;
   };
-  const auto by_rank = [&](int64_t a, int64_t b) { return p[a] > p[b] || (p[a] == p[b] && a < b); };
+  const auto by_rank = [&](int64_t a, int64_t b) { return logits[a] > logits[b] || (logits[a] == logits[b] && a < b); };
   if (w.top_k && w.top_k < V) {
-    std::vector<float> ranked(p.begin(), p.begin() + V);
+    std::vector<float> ranked(logits, logits + V);
     std::nth_element(ranked.begin(), ranked.begin() + w.top_k - 1, ranked.end(), [](float a, float b) { return a > b; });
     const float threshold = ranked[w.top_k - 1];
     for (int64_t v = 0; v < V; ++v)
-      if (p[v] < threshold) p[v] = 0;
+      if (logits[v] < threshold) p[v] = 0;
   }
   if (top_p < 1) {
     order.clear();
