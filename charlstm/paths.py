@@ -18,6 +18,13 @@ def expand_home(path: str | Path) -> Path:
         return Path(path)
 
 
+def shown(path: Path) -> Path:
+    """The path relative to the working directory if it is inside of it, else as it is."""
+    with suppress(OSError, ValueError):  # the working directory is gone, or the path is elsewhere
+        return path.relative_to(Path.cwd())
+    return path
+
+
 def is_folder(path: Path) -> bool:
     """Whether the path is a folder; False if it cannot be accessed or is not valid."""
     try:

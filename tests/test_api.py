@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -143,6 +144,28 @@ def test_load_does_not_change_the_random_state(tiny_run):
     run.generate("the", 20)
     run.score("the cat")
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_loaded_run_does_not_depend_on_the_working_directory(tiny_run, tmp_path, monkeypatch):
+    shutil.copytree(tiny_run, tmp_path / "runs" / "tiny")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    run = charlstm.load("runs/tiny")
+    metrics = run.metrics
+    assert (run.name, metrics[0]["kind"]) == ("runs/tiny", "start")
+    assert charlstm.export(run, "torch").path == Path("runs/tiny/export/tiny-torch")
+    monkeypatch.chdir("elsewhere")
+    assert run.name == str(tmp_path / "runs" / "tiny")
+    assert run.metrics == metrics
+    assert len(run.corpus().split("train"))
+    assert charlstm.export(run, "torch").path == tmp_path / "runs/tiny/export/tiny-torch"
+    assert list(tmp_path.glob("elsewhere/*")) == []
+
+
+def test_checkpoint_and_device_have_the_types_that_torch_users_give(tiny_run):
+    run = charlstm.load(tiny_run, 90, torch.device("cpu"))
+    assert run.header["counters"]["step"] == 90
+    assert run.model.head.weight.device == torch.device("cpu")
 
 
 def test_load_errors(tiny_run, tmp_path):

@@ -30,7 +30,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_text_gives_a_run_equal_to_that_of_the_command(charlstm_command):
     run = charlstm.train("poem.txt", settings=TINY)
-    assert run.directory.path == Path("runs/poem")
+    assert run.folder == Path("runs/poem")
     options = [word for field, value in TINY.items() for word in ("--set", f"{field}={value}".replace("'", ""))]
     assert charlstm_command("train", "poem.txt", *options, "--name", "other") == 0
     other = charlstm.load("runs/other")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from charlstm.errors import UserError
 from charlstm.evaluation import Score, score
 from charlstm.generation import Sample
 from charlstm.model import LanguageModel
+from charlstm.paths import shown
 from charlstm.probes.reading import float64_copy, probe_mode, trajectory
 from charlstm.runs.directory import RunDirectory
 from charlstm.text.corpus import Corpus, load_corpus
@@ -37,7 +39,8 @@ class ChangedCorpusError(UserError):
 class TrainedModel:
     """A model with its vocabulary and configuration.
 
-    ``header`` is the checkpoint's JSON header; ``directory`` is the run directory that contains the checkpoint, if any.
+    ``header`` is the checkpoint's JSON header; ``directory`` is the run directory that contains the checkpoint, if any,
+    with an absolute path, which a later change of the working directory does not affect.
     """
 
     model: LanguageModel
@@ -56,9 +59,15 @@ class TrainedModel:
         return f"<run {self.name}: {model.cell}, {model.num_layers} x {model.hidden_size} units{score}>"
 
     @property
+    def folder(self) -> Path | None:
+        """The path of the run's directory, relative to the working directory if it is inside of it; None without a
+        directory."""
+        return None if self.directory is None else shown(self.directory.path)
+
+    @property
     def name(self) -> str:
         """The path of the run's directory, or the name in its configuration."""
-        return str(self.config.name if self.directory is None else self.directory.path)
+        return str(self.folder or self.config.name)
 
     def prepare(self, prompt: str) -> str:
         """A prompt with the changes that lowercase and normalize of the corpus make; spaces at its end remain."""
@@ -196,7 +205,7 @@ class TrainedModel:
         if self.directory is None:
             return self.config.corpus.source
         recorded = self.directory.config().corpus.source
-        return relocate_source(recorded, self.directory.path.absolute(), lambda: str(self.header["corpus_digest"]))
+        return relocate_source(recorded, self.directory.path, lambda: str(self.header["corpus_digest"]))
 
     @property
     def metrics(self) -> list[dict[str, Any]]:

@@ -74,7 +74,7 @@ def write_map(
         except UserError as error:
             missing = str(error)
     words = ["--split", name.split()[0]] if name.endswith(" split") else ["--text", name]
-    folder = run.parent if loaded.directory is None else loaded.directory.path
+    folder = run.parent if loaded.folder is None else loaded.folder
     folder = output or folder / FOLDER / Path(words[1]).stem
     page = write_page(scored, predictors, Path(loaded.name).name, folder, command("evaluate", run, *words, "--map"))
     return Map(scored, predictors, missing, page)

@@ -85,7 +85,7 @@ def export(
     if prime is not None:
         beginning = text_argument("--prime", prime, lambda content, name: decode(content, encoding, name))
         check_known("--prime", prime, loaded.prepare(beginning), loaded.vocabulary, REMOVE)
-    home = loaded.directory.path if loaded.directory is not None else run if is_folder(run) else run.parent
+    home = loaded.folder if loaded.folder is not None else run if is_folder(run) else run.parent
     name = home.resolve().name
     path = target(to, out, home, name, overwrite)
     exported = write_export(loaded, to, path, name, run, beginning)

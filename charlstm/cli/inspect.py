@@ -224,7 +224,7 @@ def _write_page(
 
 def _folder(path: Path, run: LoadedRun) -> Path:
     """The folder of a run, or that of a checkpoint file without one."""
-    return path.parent if run.directory is None else run.directory.path
+    return path.parent if run.folder is None else run.folder
 
 
 def _text(run: LoadedRun, text: str | None, characters: int, skip: bool) -> InspectedText:

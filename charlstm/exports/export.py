@@ -59,7 +59,7 @@ def export(
     if run.directory is None and out is None:
         raise UserError("this model is not in the folder of a run: give the path of the export, out")
     path = None if out is None else expand_home(out)
-    home = Path() if run.directory is None else run.directory.path
+    home = run.folder or Path()
     name = path.stem if run.directory is None and path is not None else home.absolute().name
     return write_export(run, to, target(to, path, home, name, overwrite), name, home, prime)
 
