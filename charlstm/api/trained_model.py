@@ -71,7 +71,7 @@ class TrainedModel:
 
     def prepare(self, prompt: str) -> str:
         """A prompt with the changes that lowercase and normalize of the corpus make; spaces at its end remain."""
-        return self._preparation.apply_to_prompt(prompt)
+        return self.preparation.apply_to_prompt(prompt)
 
     def prepare_with_gaps(self, text: str, gap: str) -> str:
         """A text with gaps, prepared like a prompt; ``gap`` stays what it is."""
@@ -79,10 +79,11 @@ class TrainedModel:
 
     def prepare_text(self, text: str) -> str:
         """A complete text with the changes that lowercase and normalize of the corpus make."""
-        return self._preparation.apply_to_text(text)
+        return self.preparation.apply_to_text(text)
 
     @property
-    def _preparation(self) -> Preparation:
+    def preparation(self) -> Preparation:
+        """What lowercase and normalize of the corpus do to a text."""
         corpus = self.config.corpus
         return Preparation(lowercase=corpus.lowercase, normalize=normalizations(corpus.normalize))
 
