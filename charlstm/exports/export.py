@@ -53,8 +53,8 @@ def export(
         overwrite: replace ``out`` if it exists.
 
     Raises:
-        UserError: the model or the cell does not exist in this format, ``out`` exists or cannot be written, or the
-            package ``onnx`` is missing.
+        UserError: the model or the cell does not exist in this format, a weight is not finite, ``out`` exists or cannot
+            be written, or the package ``onnx`` is missing.
     """
     if run.directory is None and out is None:
         raise UserError("this model is not in the folder of a run: give the path of the export, out")
@@ -69,6 +69,11 @@ def write_export(run: LoadedRun, to: str, path: Path, name: str, source: Path, p
 
     Raises as :func:`export` does.
     """
+    if not all(bool(tensor.isfinite().all()) for tensor in run.model.state_dict().values()):
+        raise UserError(
+            "some weights of this model are infinite or NaN: use an earlier checkpoint, or train again with a lower "
+            "learning_rate"
+        )
     if prime is not None and to != "html":
         raise UserError(f"a text to begin with has no effect in the format {to}, only in html")
     if to == "html":

@@ -146,7 +146,7 @@ def _predict(weights: StepWeights) -> list[str]:
 
 
 def _sample(run: LoadedRun, V: int) -> list[str]:
-    is_backward, is_bytes, end_text = run.model.direction == "backward", run.vocabulary.kind == "bytes", run.document_end
+    is_backward, is_bytes = run.model.direction == "backward", run.vocabulary.kind == "bytes"
     step = "[::-1]" if is_backward else ""
     prepared = []  # as the training text was
     if "unicode" in run.preparation.normalize:
@@ -156,7 +156,7 @@ def _sample(run: LoadedRun, V: int) -> list[str]:
     if is_bytes:
         prepared.append('text = text.encode().decode("latin-1")')
     end = []
-    if end_text:  # what follows would be written from a state that was never trained
+    if end_text := run.document_end:  # what follows would be written from a state that was never trained
         mark = end_text.encode().decode("latin-1") if is_bytes else end_text
         condition = f"text.{'startswith' if is_backward else 'endswith'}({mark!r})"
         end = [f"    if {condition}:", "        break"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -149,6 +150,26 @@ def test_folder_of_the_disk_that_cannot_be_written_is_named(charlstm, run):
     result = charlstm("export", run, "--to", "html")
     assert result.code == 2
     assert "cannot write the export" in result.err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs named pipes")
+@pytest.mark.parametrize("to", ["html", "torch"])
+def test_pipe_or_device_is_not_replaced(charlstm, run, tmp_path, to):
+    pipe = tmp_path / "a pipe"
+    os.mkfifo(pipe)
+    result = charlstm("export", run, "--to", to, "--out", pipe, "--overwrite")
+    assert result.code == 2
+    assert "it is a pipe or a device" in result.err
+    assert pipe.is_fifo()
+
+
+@pytest.mark.parametrize("to", ["html", "torch", "hub"])
+def test_weights_that_are_not_finite_are_refused(run, to):
+    loaded = package.load(run, device="cpu")
+    loaded.model.head.bias.data[1] = float("inf")
+    with pytest.raises(package.UserError, match="some weights of this model are infinite or NaN"):
+        package.export(loaded, to)
+    assert not (run / "export").exists()
 
 
 def test_prime_is_read_from_a_file(charlstm, run, tmp_path):
