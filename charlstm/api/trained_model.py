@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from charlstm.api.arguments import check_text, whole_numbers
 from charlstm.config import Config
 from charlstm.errors import UserError
 from charlstm.evaluation import Score, score
@@ -119,6 +120,7 @@ class TrainedModel:
 
     def read(self, text: str | bytes, unknown: Unknown = "error") -> npt.NDArray[np.int64] | Documents:
         """A text to score, as ids [N] or documents; bytes are decoded like a corpus file. Raises like :meth:`score`."""
+        check_text("text", text)
         if isinstance(text, bytes):
             text = self.decode(text) if self.vocabulary.kind == "characters" else unpack(text)
         if isinstance(text, str):
@@ -172,6 +174,7 @@ class TrainedModel:
 
         Raises UserError for characters outside the vocabulary, ``k`` below 1, or a bidirectional model.
         """
+        (k,) = whole_numbers(k=k)
         if k < 1:
             raise UserError(f"k must be 1 or more, found {k}")
         ids = self._ids_read(text, unknown)
@@ -185,6 +188,7 @@ class TrainedModel:
 
     def _ids_read(self, text: str | bytes, unknown: Unknown) -> torch.Tensor:
         """What the model reads of a text, in its direction: "no character", then the ids; [T + 1]."""
+        check_text("text", text)
         ids = self.vocabulary.encode(self.prepare(text) if isinstance(text, str) else text, unknown)
         if self.model.direction == "backward":
             ids = ids[::-1]
