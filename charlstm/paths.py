@@ -70,5 +70,9 @@ def _quoted(word: object) -> str:
     text = f"./{word}" if isinstance(word, Path) and str(word).startswith("-") else str(word)
     if text.isprintable():
         return shlex.quote(text)
-    plain = (chr(byte) if 32 <= byte < 127 and byte not in b"\\'" else f"\\x{byte:02x}" for byte in os.fsencode(text))
+    try:
+        encoded = os.fsencode(text)
+    except UnicodeEncodeError:  # surrogates that are not bytes of a path
+        encoded = text.encode("utf-8", "surrogatepass")
+    plain = (chr(byte) if 32 <= byte < 127 and byte not in b"\\'" else f"\\x{byte:02x}" for byte in encoded)
     return f"$'{''.join(plain)}'"

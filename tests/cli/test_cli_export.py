@@ -195,10 +195,14 @@ def test_export_from_python(run, tmp_path):
     assert exported.path == run / "export" / "tiny.html"
     assert exported.cost is not None
     assert exported.bytes == exported.path.stat().st_size
+    for given in (run, str(run)):
+        assert package.export(given, "torch").path == package.export(loaded, "torch").path
     assert package.export(loaded, "torch", tmp_path / "t").files[0].parent == tmp_path / "t"
     with pytest.raises(package.UserError, match="replaces the files of an export in it"):
         package.export(loaded, "torch", tmp_path / "t")
     with pytest.raises(package.UserError, match="only in html"):
         package.export(loaded, "hub", prime="a")
+    with pytest.raises(package.UserError, match="does not know all of its characters"):
+        package.export(loaded, prime="\ud800")
     with pytest.raises(package.UserError, match="no such format"):
         package.export(loaded, "pdf")
