@@ -21,6 +21,13 @@ def expand_home(path: str | Path) -> Path:
         return Path(path)
 
 
+def shown(path: Path) -> Path:
+    """The path relative to the working directory if it is inside of it, else as it is."""
+    with suppress(OSError, ValueError):  # the working directory is gone, or the path is elsewhere
+        return path.relative_to(Path.cwd())
+    return path
+
+
 def is_folder(path: Path) -> bool:
     """Whether the path is a folder; False if it cannot be accessed or is not valid."""
     try:
@@ -66,5 +73,9 @@ def _quoted(word: object) -> str:
     text = f"./{word}" if isinstance(word, Path) and str(word).startswith("-") else str(word)
     if text.isprintable():
         return shlex.quote(text)
-    plain = (chr(byte) if 32 <= byte < 127 and byte not in b"\\'" else f"\\x{byte:02x}" for byte in os.fsencode(text))
+    try:
+        encoded = os.fsencode(text)
+    except UnicodeEncodeError:  # surrogates that are not bytes of a path
+        encoded = text.encode("utf-8", "surrogatepass")
+    plain = (chr(byte) if 32 <= byte < 127 and byte not in b"\\'" else f"\\x{byte:02x}" for byte in encoded)
     return f"$'{''.join(plain)}'"

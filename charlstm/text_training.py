@@ -6,9 +6,12 @@ import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
+
+import numpy as np
+import torch
 
 from charlstm import console
 from charlstm.api import LoadedRun, load
@@ -34,7 +37,7 @@ def train(
     minutes: float | None = None,
     name: str | None = None,
     runs: str | Path = "runs",
-    device: str | None = None,
+    device: str | torch.device | None = None,
     seed: int | None = None,
     from_run: str | Path | LoadedRun | None = None,
     settings: Mapping[str, object] | None = None,
@@ -51,7 +54,7 @@ def train(
         minutes: train at most this long; else 3 minutes, or as many epochs as suit the size of the text.
         name: the name of the run, by default that of the first file.
         runs: the folder that holds the folder of the run.
-        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``, or a ``torch.device`` of these.
         seed: seed of weights, dropout and samples; 1 by default, as on the command line.
         from_run: a run whose weights the training starts from, to fine-tune them on this text, as ``--from`` does: a
             loaded one, its folder, its name in ``runs``, or ``latest``. Its network is taken, and its vocabulary, with
@@ -67,14 +70,12 @@ def train(
         UserError: the text or a setting is wrong, a setting contradicts the network of ``from_run``, the run exists and
             neither ``overwrite`` nor ``resume`` is given, or training diverged.
     """
-    sources = [str(one) for one in ([text] if isinstance(text, str | Path) else text)]
-    if not sources:
-        raise UserError("there is no text to train on: the list is empty")
+    sources = _sources(text)
     shortcuts = {"training.budget.minutes": minutes, "training.device": device, "training.seed": seed, "name": name}
     given = {**(settings or {}), **{field: value for field, value in shortcuts.items() if value is not None}}
     if from_run is not None:
         given["training.initial_run"] = _path_of(from_run)
-    overrides = [f"{field}={as_yaml(value)}" for field, value in given.items()]
+    overrides = [f"{field}={as_yaml(_plain(field, value))}" for field, value in given.items()]
     source = absolute_source(sources[0] if len(sources) == 1 else sources)
     document = Document("charlstm.train", {"name": run_name(sources), "corpus": {"source": source}})
     start = _starting_point(document, overrides, expand_home(runs), resume)
@@ -103,6 +104,36 @@ def train(
             trainer.start(overwrite)
         _run(trainer, progress, on_event)
     return load(directory.path, device=config.training.device)
+
+
+def _sources(text: object) -> list[str]:
+    """The files or names that make up the text. Raises UserError if there is none, or something else among them."""
+    given = list(text) if isinstance(text, Iterable) and not isinstance(text, str | bytes) else [text]
+    if not given:
+        raise UserError("there is no text to train on: the list is empty")
+    for one in given:
+        if not isinstance(one, str | Path) or one == "":
+            raise UserError(f"text: expected the path of a file, or a name of the catalog, found {one!r:.60}")
+    return [str(one) for one in given]
+
+
+def _plain(field: str, value: object) -> object:
+    """A setting in the types of YAML: numbers of NumPy and torch as those of Python, paths and devices as text.
+
+    Raises UserError for another type.
+    """
+    if isinstance(value, Mapping):
+        return {name: _plain(f"{field}.{name}", part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(field, part) for part in value]
+    if isinstance(value, np.generic) or (isinstance(value, torch.Tensor) and value.numel() == 1):
+        return value.item()
+    if isinstance(value, PurePath | torch.device):
+        return str(value)
+    if value is None or isinstance(value, str | int | float):
+        return value
+    kind = type(value).__name__
+    raise UserError(f"{field}: expected a number, a text, a list or a mapping, found {kind} {value!r:.60}")
 
 
 def _path_of(run: str | Path | LoadedRun) -> str:

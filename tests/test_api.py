@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -143,6 +144,62 @@ def test_load_does_not_change_the_random_state(tiny_run):
     run.generate("the", 20)
     run.score("the cat")
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_loaded_run_does_not_depend_on_the_working_directory(tiny_run, tmp_path, monkeypatch):
+    shutil.copytree(tiny_run, tmp_path / "runs" / "tiny")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    run = charlstm.load("runs/tiny")
+    metrics = run.metrics
+    assert (run.name, metrics[0]["kind"]) == ("runs/tiny", "start")
+    assert charlstm.export(run, "torch").path == Path("runs/tiny/export/tiny-torch")
+    monkeypatch.chdir("elsewhere")
+    assert run.name == str(tmp_path / "runs" / "tiny")
+    assert run.metrics == metrics
+    assert len(run.corpus().split("train"))
+    assert charlstm.export(run, "torch").path == tmp_path / "runs/tiny/export/tiny-torch"
+    assert list(tmp_path.glob("elsewhere/*")) == []
+
+
+def test_checkpoint_and_device_have_the_types_that_torch_users_give(tiny_run):
+    run = charlstm.load(tiny_run, 90, torch.device("cpu"))
+    assert run.header["counters"]["step"] == 90
+    assert run.model.head.weight.device == torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments", "message"),
+    [
+        ("generate", {"prime": None}, "prime must be a text, as str or bytes, found None"),
+        ("generate", {"until": 5}, "until must be a text"),
+        ("generate", {"length": 5.0}, r"length must be a whole number, found 5\.0"),
+        ("generate", {"seed": 1.5}, "seed must be a whole number"),
+        ("generate", {"top_k": "3"}, "top_k must be a whole number, found '3'"),
+        ("generate", {"best_of": 2.5}, "best_of must be a whole number"),
+        ("generate", {"prime": "a€", "unknown": "ignore"}, "unknown must be 'error' or 'skip', found 'ignore'"),
+        ("stream", {"top_k": 1.5}, "top_k must be a whole number"),
+        ("beam_search", {"width": 1.5}, "width must be a whole number"),
+        ("infill", {"text": "a_b", "sweeps": 1.5}, "sweeps must be a whole number"),
+        ("infill", {"text": "a_b", "gap": None}, "gap must be a text"),
+        ("score", {"text": Path("a.txt")}, r"text must be a text, as str or bytes, found PosixPath\('a.txt'\)"),
+        ("states", {"text": 5}, "text must be a text"),
+        ("next_characters", {"k": 1.5}, "k must be a whole number"),
+    ],
+)
+def test_arguments_of_wrong_types_are_one_message(tiny_run, method, arguments, message):
+    with pytest.raises(UserError, match=message):
+        getattr(charlstm.load(tiny_run), method)(**arguments)
+
+
+def test_integers_of_numpy_are_taken(tiny_run):
+    run, n = charlstm.load(tiny_run), np.int64
+    options = {"length": 20, "top_k": 3, "seed": 4, "num_samples": 2, "no_repeat": 0}
+    assert run.generate("the ", **{name: n(value) for name, value in options.items()}) == run.generate(
+        "the ", **options
+    )
+    assert run.beam_search("the ", n(5), width=n(4)) == run.beam_search("the ", 5, width=4)
+    assert run.next_characters("the ", n(2)) == run.next_characters("the ", 2)
 
 
 def test_load_errors(tiny_run, tmp_path):

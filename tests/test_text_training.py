@@ -10,7 +10,9 @@ import signal
 from contextlib import nullcontext
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from screens import screen
 
 import charlstm
@@ -30,7 +32,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_text_gives_a_run_equal_to_that_of_the_command(charlstm_command):
     run = charlstm.train("poem.txt", settings=TINY)
-    assert run.directory.path == Path("runs/poem")
+    assert run.folder == Path("runs/poem")
     options = [word for field, value in TINY.items() for word in ("--set", f"{field}={value}".replace("'", ""))]
     assert charlstm_command("train", "poem.txt", *options, "--name", "other") == 0
     other = charlstm.load("runs/other")
@@ -58,11 +60,21 @@ def test_settings_have_names_and_shortcuts():
     assert len(run.config.corpus.source) == 2
 
 
+def test_settings_have_the_types_of_numpy_and_torch():
+    size, rate = np.int64(8), torch.tensor(0.5)
+    settings = {**TINY, "model.hidden_size": size, "training.learning_rate": rate, "corpus.source": Path("poem.txt")}
+    run = charlstm.train("poem.txt", device=torch.device("cpu"), seed=np.int32(7), settings=settings, progress=False)
+    training = run.config.training
+    assert (run.config.model.hidden_size, training.learning_rate, training.device, training.seed) == (8, 0.5, "cpu", 7)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"text": "nowhere.txt"}, "no corpus"),
         ({"text": []}, "the list is empty"),
+        *(({"text": wrong}, "expected the path of a file") for wrong in ("", None, b"poem.txt", ["poem.txt", ""])),
+        ({"settings": {**TINY, "training.seed": object()}}, "training.seed: expected a number, .* found object"),
         ({"settings": {"model.hiden_size": 8}}, "hidden_size"),
         ({"name": "up/.."}, "cannot contain"),
         ({"settings": {**TINY, "training.learning_rate": 1e6, "training.warmup_steps": 0}}, "diverged"),

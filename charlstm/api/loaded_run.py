@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from charlstm.api.arguments import check_text, whole_numbers
 from charlstm.api.trained_model import TrainedModel
 from charlstm.errors import UserError
 from charlstm.generation import Infilled, Samples, Sampling, TextRequest, generate, infill
@@ -18,7 +19,7 @@ from charlstm.text.automaton import Automaton
 from charlstm.text.lead_ins import encode_lead_ins
 from charlstm.text.vocabulary import Unknown
 
-FILTERS = ("top_k", "top_p", "min_p")
+FILTERS = ("top_p", "min_p")
 
 
 class LoadedRun(TrainedModel):
@@ -72,7 +73,9 @@ class LoadedRun(TrainedModel):
             UserError: an argument is out of range, a character is unknown, or the model is bidirectional; the pattern
                 is not one, or nothing of ``length`` matches it; the runs cannot be averaged.
         """
-        if best_of is not None and best_of <= num_samples:
+        top_k, seed, num_samples = whole_numbers(top_k=top_k, seed=seed, num_samples=num_samples)
+        (count,) = whole_numbers(best_of=num_samples if best_of is None else best_of)
+        if best_of is not None and count <= num_samples:
             raise UserError(f"best-of must be above num-samples, found {best_of} and {num_samples}")
         first, final = _first_and_final(temperature)
         request = self.request(
@@ -85,7 +88,7 @@ class LoadedRun(TrainedModel):
             regex=regex,
             final_temperature=final,
         )
-        sampling, count = Sampling(first, top_k, top_p, min_p), num_samples if best_of is None else best_of
+        sampling = Sampling(first, top_k, top_p, min_p)
         samples = generate(self.predictor(average_with), self.vocabulary, request, sampling, seed, count)
         return samples if best_of is None else samples.best(num_samples)
 
@@ -108,6 +111,7 @@ class LoadedRun(TrainedModel):
 
         These options, the other arguments and the errors are those of :meth:`generate`.
         """
+        width, num_samples = whole_numbers(width=width, num_samples=num_samples)
         request = self.request(prime, length, **options)
         return beam_search(self.predictor(average_with), self.vocabulary, request, width, num_samples)
 
@@ -131,8 +135,9 @@ class LoadedRun(TrainedModel):
         """
         if self.model.direction != "forward":
             raise UserError(f"a {self.model.direction} model does not write from left to right: use generate or infill")
+        seed, top_k = whole_numbers(seed=seed, top_k=options.pop("top_k", 0))
         first, final = _first_and_final(temperature)
-        sampling = Sampling(first, **{name: options.pop(name) for name in FILTERS if name in options})
+        sampling = Sampling(first, top_k, **{name: options.pop(name) for name in FILTERS if name in options})
         request = self.request(prime, length, final_temperature=final, **options)
         pieces = stream(self.predictor(average_with), self.vocabulary, request, sampling, seed)
         return map(self.vocabulary.incremental_decoder(), pieces)
@@ -154,6 +159,9 @@ class LoadedRun(TrainedModel):
         ``final_temperature`` is that at the end of ``length``, if it changes. The other arguments and the errors are
         those of :meth:`generate`.
         """
+        length, no_repeat = whole_numbers(length=length, no_repeat=no_repeat)
+        for name, text in (("prime", prime), ("until", until or ""), ("regex", regex or "")):
+            check_text(name, text)
         if until and regex is not None:
             raise UserError("until has no effect with a regex, whose pattern says where a text ends")
         automaton = None if regex is None else Automaton(regex, self.vocabulary, self.model.direction == "backward")
@@ -214,6 +222,9 @@ class LoadedRun(TrainedModel):
         Raises:
             UserError: the model is not bidirectional, the text has no gap, or a character is unknown.
         """
+        top_k, seed, num_samples, sweeps = whole_numbers(top_k=top_k, seed=seed, num_samples=num_samples, sweeps=sweeps)
+        for name, one in (("text", text), ("gap", gap)):
+            check_text(name, one)
         sampling, text = Sampling(temperature, top_k, top_p, min_p), self.prepare_with_gaps(text, gap)
         return infill(self.model, self.vocabulary, text, gap, sampling, seed, num_samples, sweeps, unknown)
 

@@ -12,28 +12,29 @@ from charlstm.checkpoints.checks import header_settings
 from charlstm.checkpoints.format import strip_prefix
 from charlstm.hardware.device import resolve_device
 from charlstm.model import LanguageModel
+from charlstm.runs.directory import RunDirectory
 from charlstm.runs.loading import load_checkpoint_of
 from charlstm.runs.names import find_weights
 
 log = logging.getLogger("charlstm.api")
 
 
-def load(path: str | Path, checkpoint: str = "best", device: str = "auto") -> LoadedRun:
+def load(path: str | Path, checkpoint: str | int = "best", device: str | torch.device = "auto") -> LoadedRun:
     """Load a trained run.
 
     Args:
         path: the run's directory, its name in ``runs``, ``latest`` (the run there that was trained last), a checkpoint
             file, or a folder exported for model hubs; ``~`` is the home directory.
         checkpoint: for a directory, ``best`` (by the held-out score; the last if no text is held out) or ``last``,
-            or the step of one that is there (``training.keep_checkpoints``), such as ``"400"``.
-        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
+            or the step of one that is there (``training.keep_checkpoints``), such as ``400``.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``, or a ``torch.device`` of these.
 
     If a run's checkpoint is damaged, the newest intact one is loaded, with a warning (``logging``).
 
     Raises:
         UserError: the run, checkpoint or device does not exist, or the file is damaged.
     """
-    loaded, directory = load_checkpoint_of(find_weights(path), checkpoint)
+    loaded, directory = load_checkpoint_of(find_weights(path), str(checkpoint))
     for line in loaded.damaged:
         log.warning("%s; loaded %s instead", line, loaded.path.name)
     config, vocabulary = header_settings(loaded.header)
@@ -41,4 +42,5 @@ def load(path: str | Path, checkpoint: str = "best", device: str = "auto") -> Lo
         model = LanguageModel(config.model, vocabulary.size)
     model.load_state_dict(strip_prefix("model", loaded.tensors), assign=True)
     model.prefer(loaded.header.get("preferred_executor"))
-    return LoadedRun(model.to(resolve_device(device)).eval(), vocabulary, config, loaded.header, directory)
+    home = None if directory is None else RunDirectory(directory.path.absolute())
+    return LoadedRun(model.to(resolve_device(str(device))).eval(), vocabulary, config, loaded.header, home)

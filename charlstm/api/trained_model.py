@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from charlstm.api.arguments import check_text, whole_numbers
 from charlstm.config import Config
 from charlstm.errors import UserError
 from charlstm.evaluation import Score, score
 from charlstm.generation import Sample
 from charlstm.model import LanguageModel
+from charlstm.paths import shown
 from charlstm.probes.reading import float64_copy, probe_mode, trajectory
 from charlstm.runs.directory import RunDirectory
 from charlstm.text.corpus import Corpus, load_corpus
@@ -37,7 +40,8 @@ class ChangedCorpusError(UserError):
 class TrainedModel:
     """A model with its vocabulary and configuration.
 
-    ``header`` is the checkpoint's JSON header; ``directory`` is the run directory that contains the checkpoint, if any.
+    ``header`` is the checkpoint's JSON header; ``directory`` is the run directory that contains the checkpoint, if any,
+    with an absolute path, which a later change of the working directory does not affect.
     """
 
     model: LanguageModel
@@ -56,13 +60,19 @@ class TrainedModel:
         return f"<run {self.name}: {model.cell}, {model.num_layers} x {model.hidden_size} units{score}>"
 
     @property
+    def folder(self) -> Path | None:
+        """The path of the run's directory, relative to the working directory if it is inside of it; None without a
+        directory."""
+        return None if self.directory is None else shown(self.directory.path)
+
+    @property
     def name(self) -> str:
         """The path of the run's directory, or the name in its configuration."""
-        return str(self.config.name if self.directory is None else self.directory.path)
+        return str(self.folder or self.config.name)
 
     def prepare(self, prompt: str) -> str:
         """A prompt with the changes that lowercase and normalize of the corpus make; spaces at its end remain."""
-        return self._preparation.apply_to_prompt(prompt)
+        return self.preparation.apply_to_prompt(prompt)
 
     def prepare_with_gaps(self, text: str, gap: str) -> str:
         """A text with gaps, prepared like a prompt; ``gap`` stays what it is."""
@@ -70,10 +80,11 @@ class TrainedModel:
 
     def prepare_text(self, text: str) -> str:
         """A complete text with the changes that lowercase and normalize of the corpus make."""
-        return self._preparation.apply_to_text(text)
+        return self.preparation.apply_to_text(text)
 
     @property
-    def _preparation(self) -> Preparation:
+    def preparation(self) -> Preparation:
+        """What lowercase and normalize of the corpus do to a text."""
         corpus = self.config.corpus
         return Preparation(lowercase=corpus.lowercase, normalize=normalizations(corpus.normalize))
 
@@ -109,6 +120,7 @@ class TrainedModel:
 
     def read(self, text: str | bytes, unknown: Unknown = "error") -> npt.NDArray[np.int64] | Documents:
         """A text to score, as ids [N] or documents; bytes are decoded like a corpus file. Raises like :meth:`score`."""
+        check_text("text", text)
         if isinstance(text, bytes):
             text = self.decode(text) if self.vocabulary.kind == "characters" else unpack(text)
         if isinstance(text, str):
@@ -162,6 +174,7 @@ class TrainedModel:
 
         Raises UserError for characters outside the vocabulary, ``k`` below 1, or a bidirectional model.
         """
+        (k,) = whole_numbers(k=k)
         if k < 1:
             raise UserError(f"k must be 1 or more, found {k}")
         ids = self._ids_read(text, unknown)
@@ -175,6 +188,7 @@ class TrainedModel:
 
     def _ids_read(self, text: str | bytes, unknown: Unknown) -> torch.Tensor:
         """What the model reads of a text, in its direction: "no character", then the ids; [T + 1]."""
+        check_text("text", text)
         ids = self.vocabulary.encode(self.prepare(text) if isinstance(text, str) else text, unknown)
         if self.model.direction == "backward":
             ids = ids[::-1]
@@ -196,7 +210,7 @@ class TrainedModel:
         if self.directory is None:
             return self.config.corpus.source
         recorded = self.directory.config().corpus.source
-        return relocate_source(recorded, self.directory.path.absolute(), lambda: str(self.header["corpus_digest"]))
+        return relocate_source(recorded, self.directory.path, lambda: str(self.header["corpus_digest"]))
 
     @property
     def metrics(self) -> list[dict[str, Any]]:

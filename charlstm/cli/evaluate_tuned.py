@@ -65,17 +65,19 @@ def print_dynamic(
     """Print the score by dynamic evaluation beside that of the trained weights; rate and decay are tuned unless both
     are given. Raises UserError."""
     from charlstm.evaluation import score
-    from charlstm.evaluation.dynamic import DynamicEvaluation, Rates
+    from charlstm.evaluation.dynamic import STATISTICS, DynamicEvaluation, Rates
 
     if (how.rate is None) != (how.decay is None):
         raise UserError("give both --rate and --decay, or neither: then they are tuned on the validation split")
     with ProgressLine(on_stderr=True) as line:
         progress = _Progress(line)
-        evaluation = DynamicEvaluation(loaded.model, loaded.corpus().split("train"), how.rule, how.segment, progress)
+        training_text = loaded.corpus().split("train") if how.rule == "rms" else None
+        progress.start("reading the training text", STATISTICS)
+        evaluation = DynamicEvaluation(loaded.model, training_text, how.rule, how.segment, progress)
         if how.rate is None or how.decay is None:
             part = divide(loaded, content, split, name)
             content, name = part.scored, part.name
-            progress.start(f"tuning on {part.tuned_on}", _length(part.tuning))
+            progress.start(f"tuning on {part.tuned_on}", _length(part.tuning), is_repeated=True)
             rates, tuned_on = evaluation.tune(part.tuning), part.tuned_on
         else:
             rates, tuned_on = Rates(how.rate, how.decay), None
@@ -106,18 +108,16 @@ class _Progress:
 
     def __init__(self, line: ProgressLine) -> None:
         self._line = line
-        self.start("reading the training text", 0)
 
-    def start(self, doing: str, characters: int) -> None:
-        """Begin passes over a text of so many characters."""
-        self._doing, self._characters, self._read = doing, characters, 0
+    def start(self, doing: str, characters: int, is_repeated: bool = False) -> None:
+        """Begin a pass over a text of about so many characters, or as many passes as it takes."""
+        self._doing, self._characters, self._is_repeated, self._read = doing, characters, is_repeated, 0
 
     def __call__(self, characters: int) -> None:
         self._read += characters
-        passes, within = divmod(self._read, max(1, self._characters))
-        fraction = within / max(1, self._characters)
+        passes, within = divmod(self._read, self._characters) if self._is_repeated else (0, self._read)
         which = f", pass {passes + 1}" if passes else ""
-        self._line.update(fraction, lambda: f"{self._doing}{which}")
+        self._line.update(within / self._characters, lambda: f"{self._doing}{which}")
 
 
 def _length(text: Text) -> int:

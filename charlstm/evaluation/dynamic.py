@@ -59,7 +59,8 @@ class DynamicEvaluation:
     """Scores texts by dynamic evaluation of one model, which itself does not change.
 
     Args:
-        training_text: the training split, from which the root mean squares of rule ``rms`` are taken.
+        training_text: the training split, from which the root mean squares of rule ``rms`` are taken; ``sgd`` needs
+            none.
         segment: characters between two updates of the weights.
         on_segment: called with the number of characters of each segment that has been read.
 
@@ -69,7 +70,7 @@ class DynamicEvaluation:
     def __init__(
         self,
         model: LanguageModel,
-        training_text: Text,
+        training_text: Text | None,
         rule: Rule = "rms",
         segment: int = 20,
         on_segment: Callable[[int], None] = lambda _: None,
@@ -80,7 +81,11 @@ class DynamicEvaluation:
         self._model = copy.deepcopy(model).to(model.head.weight.device)
         self._weights: list[Tensor] = [p for p in self._model.parameters() if p.requires_grad]
         self._trained = [p.detach().clone() for p in self._weights]
-        self._rms = self._root_mean_squares(training_text) if rule == "rms" else []
+        self._rms = list[Tensor]()
+        if rule == "rms":
+            if training_text is None:
+                raise ValueError("the rule rms needs the training text")
+            self._rms = self._root_mean_squares(training_text)
 
     def score(self, text: Text, rates: Rates) -> Score:
         """The score of a text that is read once from its beginning, with the weights of the trained model at first.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from charlstm import atomic_io
-from charlstm.api import LoadedRun
+from charlstm.api import LoadedRun, load
 from charlstm.errors import UserError
 from charlstm.exports.formats import DEFAULT, FORMATS, target
 from charlstm.exports.held_out import QuantizationCost
@@ -32,7 +32,7 @@ class Exported:
 
 
 def export(
-    run: LoadedRun,
+    run: LoadedRun | str | Path,
     to: str = DEFAULT,
     out: str | Path | None = None,
     *,
@@ -45,7 +45,8 @@ def export(
         print(exported.path, exported.cost)
 
     Args:
-        run: the run, as returned by ``charlstm.load``.
+        run: the run, as returned by ``charlstm.load``, or what that function takes: its folder, its name in ``runs``,
+            or ``latest``.
         to: ``html``, a page that writes text in a browser; ``onnx``, a step of the model; ``torch``, weights for
             torch.nn and a script; ``hub``, a folder for model hubs, which ``charlstm.load`` also reads.
         out: the file, or for ``torch`` and ``hub`` the folder; by default in the folder ``export`` of the run.
@@ -53,13 +54,14 @@ def export(
         overwrite: replace ``out`` if it exists.
 
     Raises:
-        UserError: the model or the cell does not exist in this format, ``out`` exists or cannot be written, or the
-            package ``onnx`` is missing.
+        UserError: the model or the cell does not exist in this format, a weight is not finite, ``out`` exists or cannot
+            be written, or the package ``onnx`` is missing.
     """
+    run = run if isinstance(run, LoadedRun) else load(run, device="cpu")
     if run.directory is None and out is None:
         raise UserError("this model is not in the folder of a run: give the path of the export, out")
     path = None if out is None else expand_home(out)
-    home = Path() if run.directory is None else run.directory.path
+    home = run.folder or Path()
     name = path.stem if run.directory is None and path is not None else home.absolute().name
     return write_export(run, to, target(to, path, home, name, overwrite), name, home, prime)
 
@@ -69,6 +71,11 @@ def write_export(run: LoadedRun, to: str, path: Path, name: str, source: Path, p
 
     Raises as :func:`export` does.
     """
+    if not all(bool(tensor.isfinite().all()) for tensor in run.model.state_dict().values()):
+        raise UserError(
+            "some weights of this model are infinite or NaN: use an earlier checkpoint, or train again with a lower "
+            "learning_rate"
+        )
     if prime is not None and to != "html":
         raise UserError(f"a text to begin with has no effect in the format {to}, only in html")
     if to == "html":

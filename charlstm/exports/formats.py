@@ -47,6 +47,8 @@ def check_format(to: str, out: Path | None, overwrite: bool) -> None:
         raise UserError(f"--out {out} is a name for --to {other}, and this export is {to}: change one of them")
     if not is_folder(out.parent):
         raise UserError(f"--out {out}: there is no folder {out.parent}: create it first")
+    if path_exists(out) and not is_folder(out) and not out.is_file():
+        raise UserError(f"--out {out}: it is a pipe or a device, and an export is a file: give the path of one")
     if FORMATS[to].is_folder:
         if is_folder(out) and any(out.iterdir()) and not overwrite:
             raise UserError(f"--out {out}: the folder is not empty; --overwrite replaces the files of an export in it")

@@ -41,6 +41,8 @@ def onnx_bytes(run: LoadedRun, name: str) -> bytes:
         "vocabulary": json.dumps(run.vocabulary.symbols),
         "lead_ins": json.dumps(run.header.get("lead_ins", [])),
         "document_end": run.document_end,
+        "lowercase": json.dumps(run.preparation.lowercase),
+        "normalize": json.dumps(run.preparation.normalize),
     }
     content: bytes = step_model(weights, name, metadata).SerializeToString()
     return content

@@ -24,7 +24,13 @@ let hovered = null, pinned = null, turn = 0, credit = 0, last = 0, shownTop = nu
 const temperature = () => Number($("temperature").value);
 const pace = () => PACES[Number($("pace").value)];
 
-function encode(text) {
+// What is typed, with the changes that the training text had.
+function prepare(text) {
+  if (data.composed) text = text.normalize("NFC");
+  return data.lowercase ? text.replaceAll("Σ", "σ").toLowerCase() : text;
+}
+function encode(given) {
+  const text = prepare(given);
   const known = data.idOf ??= new Map(symbols.map((symbol, id) => [symbol, id]));
   const parts = isBytes ? Array.from(new TextEncoder().encode(text), (byte) => String.fromCharCode(byte)) : [...text];
   const missing = [...new Set(parts.filter((part) => !known.has(part)))];

@@ -68,6 +68,8 @@ def make_page(run: LoadedRun, name: str, command: str, prime: str | None = None)
         "following": following,
         "backward": is_backward,
         "end": end[::-1] if is_backward else end,
+        "lowercase": run.preparation.lowercase,
+        "composed": "unicode" in run.preparation.normalize,
         "leadIns": run.lead_ins,
         "prime": prime,
         "length": LENGTH,

@@ -16,7 +16,7 @@ from charlstm.model.zoneout import NAME as ZONEOUT
 SCRIPT, WEIGHTS = "sample.py", "model.safetensors"
 TEMPLATE = '''"""Sample text from {name} with torch.nn: python {script} [{beginning}] [LENGTH] [TEMPERATURE]"""
 import sys
-from pathlib import Path
+{imports}from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
@@ -38,7 +38,10 @@ def sample(text="", length=400, temperature=0.8):
 
 
 if __name__ == "__main__":
-    print(sample(*sys.argv[1:2], *map(int, sys.argv[2:3]), *map(float, sys.argv[3:4])))
+    try:
+        print(sample(*sys.argv[1:2], *map(int, sys.argv[2:3]), *map(float, sys.argv[3:4])))
+    except ValueError as error:
+        sys.exit(str(error))
 '''
 
 
@@ -106,18 +109,18 @@ def _script(run: LoadedRun, name: str, weights: StepWeights, equal: Cell) -> str
         recurrent = f"torch.nn.ModuleList([{layers(inputs, 1)}, *({layers(H, 1)} for _ in range({L - 1}))])"
     modules = [] if weights.vectors is None else [f'"embedding": torch.nn.Embedding({V + 1}, {inputs})']
     modules += [f'"recurrent": {recurrent}', f'"head": torch.nn.Linear({H}, {V})']
-    is_backward, is_bytes = run.model.direction == "backward", run.vocabulary.kind == "bytes"
     return TEMPLATE.format(
+        imports="import unicodedata\n" if "unicode" in run.preparation.normalize else "",
         name=ascii(name)[1:-1].replace('"', ""),
         script=SCRIPT,
-        beginning="END" if is_backward else "BEGINNING",
+        beginning="END" if run.model.direction == "backward" else "BEGINNING",
         symbols="".join(run.vocabulary.symbols),
         lead_in="".join(run.header.get("lead_ins", [])[:1]),
         V=V,
         weights=WEIGHTS,
         modules="\n    " + ",\n    ".join(modules) + ",\n",
         predict=_indented(_predict(weights)),
-        sample=_indented(_sample(V, is_backward, is_bytes, run.document_end)),
+        sample=_indented(_sample(run, V)),
     )
 
 
@@ -142,18 +145,30 @@ def _predict(weights: StepWeights) -> list[str]:
     return [before, 'for n, layer in enumerate(model["recurrent"]):', *loop, f'return model["head"]({top}), new']
 
 
-def _sample(V: int, is_backward: bool, is_bytes: bool, document_end: str) -> list[str]:
+def _sample(run: LoadedRun, V: int) -> list[str]:
+    is_backward, is_bytes = run.model.direction == "backward", run.vocabulary.kind == "bytes"
     step = "[::-1]" if is_backward else ""
+    prepared = []  # as the training text was
+    if "unicode" in run.preparation.normalize:
+        prepared.append('text = unicodedata.normalize("NFC", text)')
+    if run.preparation.lowercase:
+        prepared.append('text = text.replace("\\u03a3", "\\u03c3").lower()')
+    if is_bytes:
+        prepared.append('text = text.encode().decode("latin-1")')
     end = []
-    if document_end:  # what follows would be written from a state that was never trained
-        mark = document_end.encode().decode("latin-1") if is_bytes else document_end
+    if end_text := run.document_end:  # what follows would be written from a state that was never trained
+        mark = end_text.encode().decode("latin-1") if is_bytes else end_text
         condition = f"text.{'startswith' if is_backward else 'endswith'}({mark!r})"
         end = [f"    if {condition}:", "        break"]
     return [
-        *(['text = text.encode().decode("latin-1")'] if is_bytes else []),
+        *prepared,
+        "if unknown := {*text} - {*symbols}:",
+        '    raise ValueError(f"the model does not know {sorted(unknown)}: leave them out")',
         f"logits, state = predict(torch.tensor([{V}, *map(symbols.index, lead_in + text{step})]))",
         "for _ in range(length):",
-        "    id = torch.multinomial(torch.softmax(logits[-1] / temperature, 0), 1)",
+        "    id = logits[-1:].argmax(1)",
+        "    if temperature > 0:",
+        "        id = torch.multinomial(torch.softmax(logits[-1] / temperature, 0), 1)",
         "    text = symbols[id] + text" if is_backward else "    text += symbols[id]",
         *end,
         "    logits, state = predict(id, state)",

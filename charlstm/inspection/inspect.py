@@ -97,7 +97,7 @@ def inspect(
     Other arguments and errors are those of :func:`inspect_run`.
     """
     chosen = text_of_run(run, characters) if text is None else encode_text(run, text, characters)
-    name = "run" if run.directory is None else run.directory.path.absolute().name
+    name = "run" if run.directory is None else run.directory.path.name
     return inspect_run(run, name, chosen, context, seed)
 
 

@@ -99,8 +99,11 @@ class Vocabulary:
 
         Raises:
             UnknownSymbolsError: a symbol is not in the vocabulary; each is listed with its first position.
-            UserError: bytes given to a character vocabulary are not UTF-8, or ``gap`` is not a single symbol.
+            UserError: bytes given to a character vocabulary are not UTF-8, ``gap`` is not a single symbol, or
+                ``unknown`` is neither ``error`` nor ``skip``.
         """
+        if unknown not in ("error", "skip"):
+            raise UserError(f"unknown must be 'error' or 'skip', found {unknown!r}")
         content: str | bytes
         if self.kind == "bytes":
             content = _bytes_of(text) if isinstance(text, str) else text

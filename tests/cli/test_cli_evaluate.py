@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 import charlstm as package
 from charlstm.colored_text import shaded
 from charlstm.evaluation import nats_per_character, restore
+from charlstm.progress_line import ProgressLine
 from charlstm.text.corpus import load_corpus
 
 
@@ -232,6 +234,30 @@ def test_dynamic_score_stands_beside_the_static_one(charlstm, tiny_run):
         "validation split: 150 characters scored\nrule rms, segment 20, rate 0.001, decay 0.01; as given" in result.out
     )
     assert re.search(rf"fixed weights +{static:.4f} .*\n.*dynamic evaluation +{dynamic:.4f} ", result.out)
+
+
+def test_sgd_with_given_rates_needs_no_training_text(charlstm, tiny_run, tmp_path):
+    shutil.copytree(tiny_run, tmp_path / "run")
+    config = tmp_path / "run" / "config.yaml"
+    config.write_text(re.sub("source: .*", "source: gone.txt", config.read_text()))
+    (tmp_path / "text.txt").write_text("the cat sat on a mat\n" * 9)
+    arguments = ("--text", tmp_path / "text.txt", "--dynamic", "--rate", "1e-3", "--decay", "1e-2")
+    assert "gone.txt" in charlstm("evaluate", tmp_path / "run", *arguments).err
+    result = charlstm("evaluate", tmp_path / "run", *arguments, "--rule", "sgd")
+    assert result.code == 0, result.err
+    assert "189 characters scored" in result.out
+
+
+def test_progress_counts_passes_only_over_the_text_that_is_tuned_on(charlstm, tiny_run, monkeypatch):
+    shown = set()
+    monkeypatch.setattr(ProgressLine, "update", lambda _line, _fraction, text: shown.add(text()))
+    assert charlstm("evaluate", tiny_run, "--dynamic", "--rate", "1e-3", "--decay", "1e-2").code == 0
+    assert shown == {"reading the training text", "scoring validation split"}
+    shown.clear()
+    assert charlstm("evaluate", tiny_run, "--dynamic").code == 0
+    assert {text.rpartition(", pass ")[0] for text in shown if ", pass 2" in text} == {
+        "tuning on the first 75 characters of the validation split"
+    }
 
 
 @pytest.mark.parametrize("option", ["--dynamic", "--tune-temperature"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -151,6 +152,26 @@ def test_folder_of_the_disk_that_cannot_be_written_is_named(charlstm, run):
     assert "cannot write into" in result.err
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="needs named pipes")
+@pytest.mark.parametrize("to", ["html", "torch"])
+def test_pipe_or_device_is_not_replaced(charlstm, run, tmp_path, to):
+    pipe = tmp_path / "a pipe"
+    os.mkfifo(pipe)
+    result = charlstm("export", run, "--to", to, "--out", pipe, "--overwrite")
+    assert result.code == 2
+    assert "it is a pipe or a device" in result.err
+    assert pipe.is_fifo()
+
+
+@pytest.mark.parametrize("to", ["html", "torch", "hub"])
+def test_weights_that_are_not_finite_are_refused(run, to):
+    loaded = package.load(run, device="cpu")
+    loaded.model.head.bias.data[1] = float("inf")
+    with pytest.raises(package.UserError, match="some weights of this model are infinite or NaN"):
+        package.export(loaded, to)
+    assert not (run / "export").exists()
+
+
 def test_prime_is_read_from_a_file(charlstm, run, tmp_path):
     (tmp_path / "start.txt").write_text("the cat", encoding="utf-8")
     assert charlstm("export", run, "--to", "html", "--prime", f"@{tmp_path / 'start.txt'}").code == 0
@@ -174,10 +195,14 @@ def test_export_from_python(run, tmp_path):
     assert exported.path == run / "export" / "tiny.html"
     assert exported.cost is not None
     assert exported.bytes == exported.path.stat().st_size
+    for given in (run, str(run)):
+        assert package.export(given, "torch").path == package.export(loaded, "torch").path
     assert package.export(loaded, "torch", tmp_path / "t").files[0].parent == tmp_path / "t"
     with pytest.raises(package.UserError, match="replaces the files of an export in it"):
         package.export(loaded, "torch", tmp_path / "t")
     with pytest.raises(package.UserError, match="only in html"):
         package.export(loaded, "hub", prime="a")
+    with pytest.raises(package.UserError, match="does not know all of its characters"):
+        package.export(loaded, prime="\ud800")
     with pytest.raises(package.UserError, match="no such format"):
         package.export(loaded, "pdf")

@@ -67,6 +67,7 @@ def test_metadata_says_how_to_use_it():
     assert metadata["no_character"] == "7"
     assert metadata["direction"] == "forward"
     assert metadata["unit"] == "character"
+    assert [json.loads(metadata[name]) for name in ("lowercase", "normalize")] == [False, []]
     assert metadata["text"] == "a text.txt"
     assert [one.version for one in model.opset_import] == [OPSET]
     assert {node.domain for node in model.graph.node} == {""}, "standard operators alone"

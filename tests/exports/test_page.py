@@ -246,8 +246,9 @@ def test_reader_writes_chooses_and_returns(tmp_path):
         pytest.param("ab中é\n".encode(), {}, {"encoding": "bytes"}, "a中", marks=pytest.mark.slow),
         pytest.param("abcdef\n", {"direction": "backward"}, {}, "fed", marks=pytest.mark.slow),
         pytest.param("ab\n", {"cell": "gru"}, {"documents": "newline"}, "a", marks=pytest.mark.slow),
+        ("aé σ\n", {}, {"lowercase": True, "normalize": True}, "AE\u0301 Σ"),
     ],
-    ids=["bytes", "backward", "documents"],
+    ids=["bytes", "backward", "documents", "prepared"],
 )
 def test_other_kinds_of_text_are_written_alike(content, fields, corpus, prime, tmp_path):
     run = run_of(Vocabulary.from_text(content), corpus, **fields)

@@ -71,7 +71,30 @@ def test_script_is_short_and_valid():
         source = torch_files(run_of(**fields), "a run")[SCRIPT].decode("utf-8")
         ast.parse(source)
         assert "charlstm" not in source
-        assert len([line for line in source.splitlines() if line.strip()]) <= 34
+        assert len([line for line in source.splitlines() if line.strip()]) <= 42
+
+
+def run_script(script: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-X", "utf8", "-W", "error", str(script), *words]
+    return subprocess.run(command, capture_output=True, encoding="utf-8", timeout=120, check=False)
+
+
+def test_script_takes_temperature_0_and_names_unknown_characters(tmp_path):
+    run = run_of()
+    script = write(tmp_path / "run", torch_files(run, "a run"))
+    lead_in = run.header["lead_ins"][0]
+    greedy = run.generate(lead_in + "ab", 20, temperature=0, lead_in=False)
+    assert run_script(script, "ab", "20", "0").stdout == "ab" + greedy[0].text + "\n"
+    done = run_script(script, "aβ'b")
+    assert done.stderr == """the model does not know ["'", 'β']: leave them out\n"""
+    assert done.returncode == 1
+
+
+def test_script_prepares_a_text_as_the_training_text_was(tmp_path):
+    vocabulary = Vocabulary.from_text("aé σ\n")
+    run = run_of(vocabulary, {"lowercase": True, "normalize": True})
+    script = write(tmp_path / "run", torch_files(run, "a run"))
+    assert run_script(script, "AE\u0301 Σ", "0").stdout == run.prepare("AE\u0301 Σ") + "\n" == "aé σ\n"
 
 
 def test_symbols_that_cannot_be_printed_are_escaped():
