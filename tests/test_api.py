@@ -174,7 +174,7 @@ def test_checkpoint_and_device_have_the_types_that_torch_users_give(tiny_run):
         ("generate", {"prime": None}, "prime must be a text, as str or bytes, found None"),
         ("generate", {"until": 5}, "until must be a text"),
         ("generate", {"length": 5.0}, r"length must be a whole number, found 5\.0"),
-        ("generate", {"seed": 1.5}, "seed must be a whole number"),
+        ("generate", {"seed": torch.tensor(1.5)}, "seed must be a whole number"),
         ("generate", {"top_k": "3"}, "top_k must be a whole number, found '3'"),
         ("generate", {"best_of": 2.5}, "best_of must be a whole number"),
         ("generate", {"prime": "a€", "unknown": "ignore"}, "unknown must be 'error' or 'skip', found 'ignore'"),

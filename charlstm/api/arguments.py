@@ -10,10 +10,13 @@ from charlstm.errors import UserError
 
 def whole_numbers(**arguments: SupportsIndex) -> tuple[int, ...]:
     """The arguments as int; each may be an integer of another library, such as NumPy."""
+    numbers = []
     for name, value in arguments.items():
-        if not isinstance(value, SupportsIndex):
-            raise UserError(f"{name} must be a whole number, found {value!r}")
-    return tuple(map(operator.index, arguments.values()))
+        try:
+            numbers.append(operator.index(value))
+        except TypeError:
+            raise UserError(f"{name} must be a whole number, found {value!r}") from None
+    return tuple(numbers)
 
 
 def check_text(name: str, text: object) -> None:
