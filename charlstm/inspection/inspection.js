@@ -13,6 +13,7 @@ const T = text.length, BAR_ROWS = 8, LINE = 24, PRINTED_WIDTH = 680;
 const wide = new Set(data.wide), isWideText = wide.size > T / 5;
 const SYMBOLS = { "\n": "↵", "\t": "→", "\r": "↩", " ": " " };
 const NAMES = { "\n": "line end", "\t": "tab", " ": "space", "\r": "carriage return" };
+const NOT_ON_ONE = { replaced: "It depends on none of them by a tenth of a bit.", gradient: "The gradient of each is below 4% of the largest." };
 const chosen = { run: 0, shade: "unit", quantity: 0, layer: 0, unit: 0, position: Math.min(T - 1, data.position), measure: "replaced" };
 let turn = 0, rows = [], rowOf = new Int32Array(T), columnOf = new Int32Array(T), columns = 80, cell = 9, isQueued = false;
 
@@ -36,12 +37,13 @@ const units = () => stored().units ?? run().allUnits;
 function show(symbol) {
   if (symbol in SYMBOLS) return SYMBOLS[symbol];
   if (/^\p{M}$/u.test(symbol)) return "◌" + symbol;
+  if (/^\p{Zs}$/u.test(symbol)) return "␣";
   return /^[\p{C}\p{Zl}\p{Zp}]$/u.test(symbol) && !/^\p{Emoji}$/u.test(symbol) ? "□" : symbol;
 }
 function name(symbol) {
   if (symbol in NAMES) return NAMES[symbol];
   const shown = show(symbol);
-  return shown === symbol ? `“${symbol}”` : `U+${symbol.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}`;
+  return shown === symbol ? `“\u2068${symbol}\u2069”` : `U+${symbol.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}`;
 }
 function element(tag, properties = {}, ...children) {
   const made = Object.assign(document.createElement(tag), properties);
@@ -196,8 +198,8 @@ async function describeAttribution(ticket) {
     }
     const surprise = (await unpack(one.surprise))[i] / 1000;
     const strongest = lags.filter((k) => Math.abs(at(k)) > 0.04).sort((a, b) => Math.abs(at(b)) - Math.abs(at(a))).slice(0, 5);
-    const says = strongest.map((k) => `${name(text[i + step * k])} ${k} ${one.isBackward ? "ahead" : "back"}: ` + (chosen.measure === "replaced" ? `${at(k) >= 0 ? "+" : "−"}${Math.abs(at(k)).toFixed(1)} bits` : `${Math.round(100 * at(k))}%`));
-    const list = element("p", { className: "strongest", textContent: says.join("; ") || "It depends on none of them by a tenth of a bit." });
+    const says = strongest.map((k) => `${name(text[i + step * k])} ${k} ${one.isBackward ? "ahead" : "back"}: ` + (chosen.measure === "replaced" ? `${at(k) >= 0 ? "+" : "−"}${Math.abs(at(k)).toFixed(1)} bits` : `${Math.round(100 * at(k))}% of the largest`));
+    const list = element("p", { className: "strongest", textContent: says.join("; ") || (lags.length ? NOT_ON_ONE[chosen.measure] : "It is the first that is read.") });
     blocks.push(element("h3", { textContent: `${one.name}: ${bits(surprise)} of surprise` }), line, list);
   }
   if (ticket !== turn) return;

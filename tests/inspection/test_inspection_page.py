@@ -22,12 +22,13 @@ from charlstm.api import LoadedRun, load
 from charlstm.config import ModelConfig
 from charlstm.errors import UserError
 from charlstm.evaluation import nats_per_character
-from charlstm.inspection import page_data
+from charlstm.inspection import page_data, unit_sections
 from charlstm.inspection.attribution import measure_attribution
 from charlstm.inspection.inspect import inspect, inspect_run
 from charlstm.inspection.page import write_page
 from charlstm.inspection.passages import InspectedText, encode_text, text_of_run
 from charlstm.inspection.recording import record
+from charlstm.inspection.unit_scores import FIT
 from charlstm.model import LanguageModel
 from charlstm.probes.dynamics import dynamics
 from charlstm.text.vocabulary import Vocabulary
@@ -457,3 +458,11 @@ def test_scores_of_bytes_are_per_byte(make_run, tmp_path):
     page = inspect(run, b"abcd" * 30, context=0).write(tmp_path).read_text(encoding="utf-8")
     assert "bits per byte" in page
     assert "bits per character" not in page
+
+
+def test_maps_are_of_text_that_has_not_selected_the_units(make_run, monkeypatch):
+    text, shown = brackets(1700), []
+    monkeypatch.setattr(unit_sections, "text_map", lambda _, symbols, *__: shown.append("".join(symbols)))
+    unit_sections.units_section(inspect(make_run(bracket_counter(), VOCABULARY), text, context=1))
+    assert shown
+    assert all(text.index(passage) >= FIT * len(text) for passage in shown)

@@ -316,6 +316,17 @@ def test_influence_names_its_floor():
     assert "0.001 or less" in texts(figure)
 
 
+def test_influence_of_one_distance_is_a_point(monkeypatch):
+    markers = []
+    plot = Axes.plot
+    monkeypatch.setattr(
+        Axes, "plot", lambda *args, **style: markers.append(style.get("marker")) or plot(*args, **style)
+    )
+    influence_plot({"lstm": [1.0]}, {"lstm": 0}, "influence")
+    influence_plot({"lstm": [1.0, 0.5]}, {"lstm": 0}, "influence")
+    assert markers == ["o", None]
+
+
 def test_leaders_of_labels_are_no_curves():
     """A leader from the last measured point must not look like a curve that goes on."""
     figure = recall_plot([10, 20, 50], {"lstm": [[1.0, 0.5, NAN]]}, COLORS, 0.125)
