@@ -47,9 +47,11 @@ def test_signal_stops_all_processes(config_file):
     output = "".join(lines) + rest
     assert output.count("2 processes train together, each on 2 of the 4 streams\n") == 1
     step = load_checkpoint(Path("runs/tiny/checkpoints/last.safetensors"))[1]["counters"]["step"]
-    assert (
-        output.count(f"saved at step {step:,}\nresume:  torchrun --nproc-per-node=2 -m charlstm train runs/tiny") == 1
+    assert output.endswith(
+        f"saved at step {step:,}\nreport: {Path('runs/tiny/report/index.html')}\n"
+        "resume:  torchrun --nproc-per-node=2 -m charlstm train runs/tiny --resume\n"
     )
+    assert output.count("saved at step") == 1
     assert [r["kind"] for r in RunDirectory(Path("runs/tiny")).metrics()].count("start") == 1
 
 
