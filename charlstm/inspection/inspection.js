@@ -135,7 +135,8 @@ function queue() {
   requestAnimationFrame(() => draw().catch((error) => fail(String(error))));
 }
 
-const bits = (value) => `${value.toFixed(2)} bits`;
+const MAX_SURPRISE = 65.535;  // bits: stored as 16-bit numbers of thousandths
+const bits = (value) => `${value.toFixed(2)} bits${value >= MAX_SURPRISE ? " or more" : ""}`;
 const UNSCORED = "it does not count in the loss: no surprise";
 const scoredOf = async (one) => { const counts = one.scored && await unpack(one.scored); return (i) => !counts || counts[i] > 0; };
 async function describe(ticket) {
@@ -225,7 +226,7 @@ function fill() {
   Object.assign($("unit"), { min: 0, max: list.length - 1, value: list.indexOf(chosen.unit) });
   $("unit").setAttribute("aria-valuetext", `unit ${chosen.unit}`);
   $("unit-number").textContent = `unit ${chosen.unit}`;
-  $("stored").textContent = stored().units ? `Of this, only the units of interest are in the page: ${list.join(", ")}` : "";
+  $("stored").textContent = stored().units ? `Of this, the page has only the best units for the features of the text: ${list.join(", ")}` : "";
   $("shade").value = chosen.shade;
   run().found.forEach((one, index) => {
     const isChosen = chosen.shade === "unit" && one.quantity === chosen.quantity && one.layer === chosen.layer && one.unit === chosen.unit;

@@ -24,7 +24,7 @@ from charlstm.probes.closing import characters_of
 Json: TypeAlias = dict[str, Any]
 
 MAX_BYTES = 9_000_000
-"""Of all units' values, in base64: beyond it, only those of the units of interest are stored."""
+"""Of all units' values, in base64: beyond it, only those of the best units for the features are stored."""
 STATE_LEVELS, GATE_LEVELS = 31, 63
 GATES = {"i": "input gate", "f": "forget gate", "o": "output gate", "r": "reset gate", "z": "update gate"}
 """The names in the literature of gates with these letters."""
