@@ -29,8 +29,8 @@ from charlstm.units import bits
 TEMPLATE = "inspection/inspection.html.jinja"
 STEP = "step.html"
 NONE_OF_INTEREST = (
-    "No unit represents a feature of the text clearly better than the last three characters do, and than some unit "
-    "represents the same feature shifted along the text."
+    "No unit represents a feature of the text clearly better than both baselines: the last three characters, and the "
+    "best unit for the same feature shifted along the text."
 )
 LEAST_BITS = 0.1
 """report.json has, for each character, the earlier ones that change its surprise by that much if they are replaced."""
